@@ -1,0 +1,1 @@
+"""Fidelity and memorization: the gate."""

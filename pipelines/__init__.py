@@ -1,0 +1,1 @@
+"""The plumbing: parameters, stages, datasets, report, flows; it knows no neural network."""

@@ -1,0 +1,1 @@
+"""The embedded dataset: anatomy and scanner physics."""

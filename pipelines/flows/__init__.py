@@ -1,0 +1,1 @@
+"""Prefect: when and where; DVC keeps what."""

@@ -1,0 +1,1 @@
+"""One frozen model per block of params.yaml; loader.py alone reads the file."""

@@ -1,0 +1,1 @@
+"""The blocks, each named as its paper names it."""
