@@ -78,7 +78,10 @@ def load_lite0_into(module: nn.Module, channels: int = 1) -> None:
 
     module: its state without counters is a prefix of the 247 tensors (247, 245 or 240 of them). channels: its input
     channels; 1 sums the stem's RGB weights, so that a gray image gives what it gives when repeated three times.
-    The weights expect inputs in [-1, 1] (mean = std = 0.5). ArtifactError when number, order or a shape differs.
+    The weights expect inputs in [-1, 1] (mean = std = 0.5) and TensorFlow's padding: `tu-tf_efficientnet_lite0` then
+    computes what the published network computes; smp's `timm-tf_efficientnet_lite0` pads evenly on both sides, which
+    moves the grid of each strided layer by a pixel (and its BatchNorm has eps 1e-5 instead of 1e-3).
+    ArtifactError when number, order or a shape differs.
     """
     if channels not in (1, 3):
         raise ValueError(f"load_lite0_into: expected 1 or 3 input channels, found {channels}")

@@ -66,16 +66,24 @@ def test_maps_have_the_documented_shapes_and_carry_gradients(network: torch.nn.M
     assert float(images.grad.abs().max()) > 0.0
 
 
-# segmentation-models-pytorch prefers its `tu-` names, but only `timm-` has the whole encoder of the published network
-@pytest.mark.filterwarnings("ignore:.timm-. encoders are deprecated")
-@pytest.mark.parametrize(("name", "count"), [("timm-tf_efficientnet_lite0", 245), ("tu-tf_efficientnet_lite0", 240)])
-def test_smp_encoder_sees_gray_as_the_network_sees_rgb(network: torch.nn.Module, name: str, count: int) -> None:
-    encoder = smp.encoders.get_encoder(name, in_channels=1, weights=None).eval()
-    assert len([key for key in encoder.state_dict() if not key.endswith(weights.COUNTER)]) == count
+def test_tu_encoder_sees_gray_as_the_network_sees_rgb(network: torch.nn.Module) -> None:
+    encoder = smp.encoders.get_encoder("tu-tf_efficientnet_lite0", in_channels=1, weights=None).eval()
     weights.load_lite0_into(encoder, channels=1)
     images = ramp(2, 64)
     deepest = encoder(2.0 * images - 1.0)[-1]
     torch.testing.assert_close(deepest, weights.lite0_maps(network, images, blocks=[6])[0], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:.timm-. encoders are deprecated")
+@pytest.mark.parametrize(("name", "count"), [("timm-tf_efficientnet_lite0", 245), ("tu-tf_efficientnet_lite0", 240)])
+def test_smp_encoders_take_a_prefix_in_order(name: str, count: int) -> None:
+    encoder = smp.encoders.get_encoder(name, in_channels=1, weights=None)
+    weights.load_lite0_into(encoder, channels=1)
+    state = [value for key, value in encoder.state_dict().items() if not key.endswith(weights.COUNTER)]
+    expected = weights.lite0_tensors()[:count]
+    assert len(state) == count
+    torch.testing.assert_close(state[0], expected[0].sum(dim=1, keepdim=True))
+    assert all(torch.equal(*pair) for pair in zip(state[1:], expected[1:], strict=True))
 
 
 def test_three_channels_are_copied_as_they_are() -> None:
