@@ -3,8 +3,8 @@
 Masks are boolean arrays `(H, W)`; probabilities are float arrays `(H, W)` in [0, 1]. Distances are in pixels, or in
 millimeters where `spacing` (millimeters per pixel down, across) is given.
 
-Empty masks follow one rule everywhere. Both masks empty: overlap 1, distances 0. Exactly one empty: overlap 0, distances
-equal to the diagonal of the image, since a lesion that was missed is as wrong as the image is large.
+Empty masks follow one rule everywhere. Both masks empty: overlap 1, distances 0. Exactly one empty: overlap 0,
+distances equal to the diagonal of the image, since a lesion that was missed is as wrong as the image is large.
 """
 
 import numpy as np
@@ -18,17 +18,17 @@ FOUR_NEIGHBORS = ndimage.generate_binary_structure(2, 1)
 
 
 def dice(prediction: Mask, target: Mask) -> float:
-    """Dice coefficient 2|A n B| / (|A| + |B|) from pixel counts, without smoothing; in [0, 1], 1 where both are empty."""
+    """Dice coefficient 2|A n B| / (|A| + |B|) from pixel counts, unsmoothed; in [0, 1], 1 where both are empty."""
     _check(prediction, target)
     total = np.count_nonzero(prediction) + np.count_nonzero(target)
-    return 1.0 if total == 0 else 2.0 * np.count_nonzero(prediction & target) / total
+    return 1.0 if total == 0 else float(2.0 * np.count_nonzero(prediction & target) / total)
 
 
 def iou(prediction: Mask, target: Mask) -> float:
     """Intersection over union |A n B| / |A u B| from pixel counts; in [0, 1], 1 where both are empty."""
     _check(prediction, target)
     union = np.count_nonzero(prediction | target)
-    return 1.0 if union == 0 else np.count_nonzero(prediction & target) / union
+    return 1.0 if union == 0 else float(np.count_nonzero(prediction & target) / union)
 
 
 def surface(mask: Mask) -> Mask:
@@ -98,7 +98,7 @@ def lesion_box(target: Mask, margin: float) -> tuple[slice, slice] | None:
     """
     if not target.any():
         return None
-    return _side(target.any(axis=1), margin), _side(target.any(axis=0), margin)
+    return _side(np.any(target, axis=1), margin), _side(np.any(target, axis=0), margin)
 
 
 def _side(filled: NDArray[np.bool_], margin: float) -> slice:

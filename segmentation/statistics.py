@@ -1,7 +1,7 @@
 """From scores per image to the numbers of one result: means, medians, intervals, false alarms.
 
-A row holds the scores of one image for one foreground class, as in per_case.csv: `case`, `group`, `empty` ("", "both",
-"target", "prediction") and one float or None per metric. Images without a lesion are never averaged into the scores of
+A row holds the scores of one image for one foreground class, as in per_case.csv: `case`, `group`, `empty` and
+`empty_native` ("", "both", "target", "prediction") and one float or None per metric. Images without a lesion are never averaged into the scores of
 those with one: a network that predicts nothing would look good. They are counted for false positives instead.
 """
 
@@ -45,10 +45,16 @@ def _lesion(rows: Sequence[Row], draws: int, rng: np.random.Generator) -> dict[s
     if rows:
         interval = group_interval([row["dice"] for row in rows], [row["group"] for row in rows], draws, rng)
         result["dice"] |= {"low": interval.low, "high": interval.high}
-    found = [row for row in rows if not row["empty"]]
-    result["missed"] = len(rows) - len(found)
-    result["found"] = {metric: summary(row[metric] for row in found) for metric in DISTANCES}
+    result["missed"] = sum(row["empty"] in ("target", "prediction") for row in rows)
+    result["found"] = {
+        metric: summary(row[metric] for row in rows if not row[empty_column(metric)]) for metric in DISTANCES
+    }
     return result
+
+
+def empty_column(metric: str) -> str:
+    """The column that says whether a mask of this metric was empty: at native size or at working size."""
+    return "empty_native" if metric.endswith(("_native", "_mm")) else "empty"
 
 
 def _lesion_free(rows: Sequence[Row]) -> dict[str, Any]:

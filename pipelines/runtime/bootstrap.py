@@ -36,7 +36,7 @@ def group_interval(values: ArrayLike, groups: Sequence[str], draws: int, rng: np
         raise ValueError(f"group_interval: {table.shape[0]} images with {len(groups)} groups; expected one group each")
     if not np.isfinite(table).all():
         raise ValueError("group_interval: a value is not finite; leave such images out and count them")
-    names, which = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
+    which = np.unique(np.asarray(groups, dtype=str), return_inverse=True)[1]
     counts = np.bincount(which).astype(np.float64)
     sums = np.stack([np.bincount(which, weights=column) for column in table.T], axis=1)  # (groups, seeds)
     means = _resampled_means(sums, counts, draws, rng)

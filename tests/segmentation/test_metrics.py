@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from segmentation import metrics
@@ -68,9 +67,9 @@ def test_surface_is_mask_minus_four_neighbor_erosion():
 def test_shifted_square_by_hand():
     """A 4 x 4 square and the same moved by 2 columns: of 12 surface pixels, directed distances are the same both ways.
 
-    Seen from the left square (columns 0-3, the other 2-5): the left edge (4 pixels) is 2 away; of column 1 the two
-    corners-side pixels are 1 away; of column 2 both lie on the other's surface; of the right edge the two ends lie on the
-    other's top and bottom edge, the two inner ones are 1 away from its left edge.
+    Seen from the left square (columns 0-3, the other 2-5): the four pixels of its left edge are 2 away; the two in
+    column 1 are 1 away; the two in column 2 and the two ends of the right edge lie on the other's surface; the two
+    inner ones of the right edge are 1 away from the other's left edge.
     """
     a, b = square(8, 8, 4), square(8, 10, 4)
     to_target, to_prediction = metrics.surface_distances(a, b)

@@ -11,7 +11,7 @@ def row(
     metrics = dict.fromkeys((*statistics.OVERLAP, *statistics.DISTANCES, *statistics.CALIBRATION), dice)
     metrics |= {"hd95_mm": None, "assd_mm": None}
     shares = {"target_area": target, "predicted_area": predicted, "largest_component": predicted}
-    return {"case": case, "group": group or case, "empty": empty, **metrics, **shares}
+    return {"case": case, "group": group or case, "empty": empty, "empty_native": empty, **metrics, **shares}
 
 
 def numbers(rows: list[dict]) -> dict:

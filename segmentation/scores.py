@@ -1,0 +1,136 @@
+"""Scores of one image at working size and at native size: the rows of per_case.csv."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipelines.datasets.images import inner_box, to_native
+from pipelines.runtime.errors import NumericsError
+from segmentation import metrics
+
+MEASURES = ("dice", "iou", "hd95", "assd", "ece", "brier", "ece_box", "brier_box")
+COLUMNS = (
+    "case",
+    "group",
+    "class",
+    "foreground",
+    "mode",
+    "empty",
+    "empty_native",
+    "target_area",
+    "predicted_area",
+    "largest_component",
+    *MEASURES,
+    *(f"{name}_native" for name in MEASURES),
+    "hd95_mm",
+    "assd_mm",
+)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """foreground: names of the labels 1, 2, ...; bins: of the calibration error; margin: of the lesion's box."""
+
+    foreground: tuple[str, ...]
+    bins: int
+    margin: float
+
+
+def score_case(
+    probability: np.ndarray,
+    label: np.ndarray,
+    native_label: np.ndarray,
+    case: Mapping[str, str],
+    scoring: Scoring,
+) -> list[dict[str, Any]]:
+    """One row per foreground class, keys as in `COLUMNS` without group and mode; a score that does not exist is None.
+
+    probability: (K, H, W) in [0, 1] at working size, K = 1 (sigmoid) or K = classes with the background (softmax).
+    label: (H, W) label map at working size; native_label: (h, w). case: a row of cases.csv (place inside the working
+    square, native size, spacing). Padding of a letterbox is removed before anything is counted. Areas are shares of the
+    native image. NumericsError: a probability is NaN or outside [0, 1].
+    """
+    outside = not (probability.min() >= 0.0 and probability.max() <= 1.0)  # also true for NaN
+    if outside:
+        raise NumericsError(f"{case['case']}: a predicted probability is not in [0, 1]; the segmenter is broken")
+    inner = inner_box(dict(case)).slices
+    working = probability[:, *inner]
+    native = np.stack([to_native(plane, dict(case)) for plane in probability]).clip(0.0, 1.0)
+    spacing = spacing_of(case)
+    rows = []
+    for index, name in enumerate(scoring.foreground, start=1):
+        at_working = measure(*of_class(working, index), label[inner] == index, scoring)
+        mask, p = of_class(native, index)
+        target = native_label == index
+        at_native = measure(mask, p, target, scoring)
+        hd95_mm, assd_mm = metrics.hd95_assd(mask, target, spacing) if spacing else (None, None)
+        rows.append(
+            {
+                "case": case["case"],
+                "class": case["class"],
+                "foreground": name,
+                **at_working,
+                **{f"{key}_native": value for key, value in at_native.items()},
+                "target_area": float(target.mean()),
+                "predicted_area": float(mask.mean()),
+                "largest_component": metrics.largest_component(mask) / mask.size,
+                "hd95_mm": hd95_mm,
+                "assd_mm": assd_mm,
+            }
+        )
+    return rows
+
+
+def of_class(probability: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mask (H, W) bool and probability (H, W) of one foreground label out of (K, H, W).
+
+    K = 1: the mask is p >= 0.5. K >= 2: the pixels where this class is the most probable one.
+    """
+    if len(probability) == 1:
+        return probability[0] >= 0.5, probability[0]
+    return probability.argmax(axis=0) == index, probability[index]
+
+
+def measure(mask: np.ndarray, probability: np.ndarray, target: np.ndarray, scoring: Scoring) -> dict[str, Any]:
+    """The scores of `MEASURES` and `empty`: which of the masks holds no pixel ("" where both hold one)."""
+    hd95, assd = metrics.hd95_assd(mask, target)
+    box = metrics.lesion_box(target, scoring.margin)
+    return {
+        "empty": {(True, True): "both", (True, False): "prediction", (False, True): "target"}.get(
+            (not mask.any(), not target.any()), ""
+        ),
+        "dice": metrics.dice(mask, target),
+        "iou": metrics.iou(mask, target),
+        "hd95": hd95,
+        "assd": assd,
+        "ece": metrics.ece(probability, target, scoring.bins),
+        "brier": metrics.brier(probability, target),
+        "ece_box": metrics.ece(probability[box], target[box], scoring.bins) if box else None,
+        "brier_box": metrics.brier(probability[box], target[box]) if box else None,
+    }
+
+
+def spacing_of(case: Mapping[str, str]) -> metrics.Spacing | None:
+    """(mm per native pixel down, across), or None where the dataset does not say."""
+    if not case["spacing_x"] or not case["spacing_y"]:
+        return None
+    return float(case["spacing_y"]), float(case["spacing_x"])
+
+
+def score_all(
+    probabilities: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    native_labels: Sequence[np.ndarray],
+    cases: Sequence[Mapping[str, str]],
+    groups: Mapping[str, str],
+    mode: str,
+    scoring: Scoring,
+) -> list[dict[str, Any]]:
+    """Rows of all images under one prediction mode, in the order given."""
+    rows = []
+    for p, label, native, case in zip(probabilities, labels, native_labels, cases, strict=True):
+        for row in score_case(p, label, native, case, scoring):
+            rows.append(row | {"group": groups[case["case"]], "mode": mode})
+    return rows
