@@ -1,0 +1,135 @@
+"""What an adapter hands to `prepare`, and how every later stage reads what `prepare` and `split` wrote. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.runtime.artifacts import read_csv, read_json
+from pipelines.runtime.errors import DataError
+
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the integrity report. `severity` is error (stops the run), warning, or flag (noted with the case)."""
+
+    severity: str
+    check: str
+    case: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image of a published dataset with its masks, as files; nothing is decoded yet.
+
+    `identity` is the published patient, lesion or video, "" where none is published. `lesion` says whether an empty mask
+    is a fault (True) or the truth (False, lesion-free images). `spacing` is (x, y) in mm per native pixel.
+    """
+
+    case: str
+    image: Path
+    masks: tuple[Path, ...]
+    class_name: str
+    lesion: bool = True
+    identity: str = ""
+    official_part: str = ""
+    flags: tuple[str, ...] = ()
+    spacing: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset in its published layout: the cases, sorted by name, and the terms under which it may be used."""
+
+    name: str
+    adapter: str
+    cases: tuple[Case, ...]
+    classes: tuple[str, ...]
+    foreground: tuple[str, ...]
+    terms: str
+    citation: str
+    phantom: bool = False
+    expected: dict[str, int] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The folder `data/prepared`. Row k of `cases` describes images[k] and labels[k].
+
+    images: (N, H, W) uint8 gray; labels: (N, H, W) uint8, 0 = background, 1 = lesion; cases: the rows of cases.csv.
+    """
+
+    folder: Path
+    images: np.ndarray
+    labels: np.ndarray
+    cases: list[dict[str, str]]
+    dataset: dict[str, Any]
+
+    def native_label(self, row: int) -> np.ndarray:
+        """The label map of one row at native size, (h, w) uint8."""
+        with np.load(self.folder / "native_labels.npz", allow_pickle=False) as shard:
+            return shard[f"{row:06d}"]
+
+
+def load_prepared(folder: Path, mmap: bool = True) -> Prepared:
+    """Open data/prepared; with `mmap` the arrays stay on disk and only the rows that are indexed are read."""
+    mode = "r" if mmap else None
+    images = np.load(folder / "images.npy", mmap_mode=mode, allow_pickle=False)
+    labels = np.load(folder / "labels.npy", mmap_mode=mode, allow_pickle=False)
+    cases = read_csv(folder / "cases.csv")
+    if not len(images) == len(labels) == len(cases):
+        raise DataError(
+            f"{folder}: images.npy has {len(images)} rows, labels.npy {len(labels)}, cases.csv {len(cases)}; expected "
+            "equal numbers; run prepare again"
+        )
+    return Prepared(folder, images, labels, cases, read_json(folder / "dataset.json"))
+
+
+def rows_of_part(prepared: Prepared, split_folder: Path, part: str) -> list[int]:
+    """Rows of `prepared` that lie in one part (train, val or test), in the order of cases.csv."""
+    if part not in PARTS:
+        raise DataError(f"part {part!r}: expected one of {', '.join(PARTS)}")
+    parts = {row["case"]: row["part"] for row in read_csv(split_folder / "split.csv")}
+    missing = [row["case"] for row in prepared.cases if row["case"] not in parts]
+    if missing:
+        raise DataError(
+            f"{split_folder / 'split.csv'}: {len(missing)} prepared cases have no part, first {missing[0]}; run split again"
+        )
+    return [index for index, row in enumerate(prepared.cases) if parts[row["case"]] == part]
+
+
+def groups_of(prepared: Prepared, split_folder: Path) -> dict[str, str]:
+    """Case name -> group name (patient, lesion, video or duplicate cluster, merged transitively)."""
+    known = {row["case"]: row["group"] for row in read_csv(split_folder / "split.csv")}
+    return {row["case"]: known[row["case"]] for row in prepared.cases}
+
+
+def labeled_rows(prepared: Prepared, split_folder: Path, fraction: float) -> tuple[list[int], list[int]]:
+    """(labeled, unlabeled) rows of the train part: whole groups in the order of their label rank.
+
+    The labeled set is the prefix whose image count lies nearest to `fraction` of the train images (the shorter one of
+    two equally near), at least one group, and everything at 1.0; so a smaller fraction's set lies inside a larger one's.
+    """
+    if not 0.0 < fraction <= 1.0:
+        raise DataError(f"label_fraction {fraction}: expected a number above 0 and at most 1")
+    ranks = {row["case"]: int(row["label_rank"]) for row in read_csv(split_folder / "labels.csv")}
+    train = rows_of_part(prepared, split_folder, "train")
+    by_rank: dict[int, list[int]] = {}
+    for row in train:
+        by_rank.setdefault(ranks[prepared.cases[row]["case"]], []).append(row)
+    target = fraction * len(train)
+    labeled: list[int] = []
+    for rank in sorted(by_rank):
+        longer = len(labeled) + len(by_rank[rank])
+        if labeled and fraction < 1.0 and abs(longer - target) >= abs(len(labeled) - target):
+            break
+        labeled += by_rank[rank]
+    chosen = set(labeled)
+    return sorted(labeled), [row for row in train if row not in chosen]

@@ -1,0 +1,15 @@
+"""`runtime`: how the machine is used, as far as the bytes of a result depend on it."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipelines.params.block import Block
+
+
+class RuntimeParams(Block):
+    """threads: CPU threads of torch (sums are ordered by them). precision: bf16 means autocast on the device."""
+
+    threads: int = Field(ge=1, le=256)
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["fp32", "bf16"]

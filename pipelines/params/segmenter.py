@@ -1,0 +1,74 @@
+"""`segmenter`: the method, and `scales.<scale>.segment`: its budget."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipelines.params.block import Block
+from pipelines.params.generator import MAX_STEPS
+
+
+class EncoderParams(Block):
+    """weights: `lite0` is the ImageNet file of the pip package. norm: auto = frozen_bn with weights, bn without."""
+
+    name: str
+    weights: Literal["none", "lite0"]
+    norm: Literal["auto", "bn", "frozen_bn"]
+
+
+class MaskDiffusionParams(Block):
+    """T, beta_start, beta_end: linear schedule. input_scale: b. start, steps, seeds: of the warm-started refiner."""
+
+    T: int = Field(ge=2, le=10_000)
+    beta_start: float = Field(gt=0.0, lt=1.0)
+    beta_end: float = Field(gt=0.0, lt=1.0)
+    input_scale: float = Field(gt=0.0, le=1.0)
+    mode: Literal["direct", "refine", "fast", "quality", "ensemble"]
+    start: int = Field(ge=1)
+    steps: int = Field(ge=1, le=1000)
+    seeds: int = Field(ge=1, le=64)
+    estimate: Literal["corrupt", "self", "truth"]
+
+
+class SemiParams(Block):
+    """w_max, ramp: consistency weight w(u). lc: weight of the cross-consistency. kappa: confidence per class."""
+
+    w_max: float = Field(ge=0.0, le=100.0)
+    lc: float = Field(ge=0.0, le=100.0)
+    ramp: float = Field(gt=0.0, le=1.0)
+    kappa_foreground: float = Field(ge=0.5, lt=1.0)
+    kappa_background: float = Field(ge=0.5, lt=1.0)
+    rectify: bool
+
+
+class UnetParams(Block):
+    semi: Literal["mean_teacher"]
+
+
+class CrossdiffParams(Block):
+    """twin: the same network and calls without diffusion. aux_decoders: perturbed decoders beside the main one."""
+
+    twin: bool
+    aux_decoders: int = Field(ge=0, le=3)
+
+
+class SegmenterParams(Block):
+    system: Literal["unet", "crossdiff"]
+    label_fraction: float = Field(gt=0.0, le=1.0)
+    encoder: EncoderParams
+    mask_diffusion: MaskDiffusionParams
+    semi: SemiParams
+    unet: UnetParams
+    crossdiff: CrossdiffParams
+
+
+class SegmentParams(Block):
+    """width: multiplies the widths of guidance and denoiser (1 is the published size)."""
+
+    width: float = Field(gt=0.0, le=4.0)
+    total_steps: int = Field(ge=1, le=MAX_STEPS)
+    batch_labeled: int = Field(ge=1, le=4096)
+    batch_unlabeled: int = Field(ge=1, le=4096)
+    lr: float = Field(gt=0.0, le=1.0)
+    ema_decay: float = Field(ge=0.0, lt=1.0)
+    checkpoint_every: int = Field(ge=1)
