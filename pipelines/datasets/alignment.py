@@ -5,13 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
 from scipy.fft import irfft2, rfft2
 
-from pipelines.datasets.duplicates import thumbnail
-
-COARSE = 32
+THUMBNAIL, COARSE = 64, 32
 BLOCK = 64  # images per block of the coarse product: at most about 50 MB
+CACHE = 1000  # reference spectra kept, about 80 KB each at 128 px
 EPSILON = 1e-3  # below this norm (of gray levels 0..255) a window has no contrast
+
+
+def thumbnail(image: np.ndarray, size: int = THUMBNAIL) -> np.ndarray:
+    """(h, w) uint8 to (size, size) float32 in 0..255 with a box filter: the one kernel of every comparison."""
+    source = Image.fromarray(np.ascontiguousarray(image)).convert("F")
+    return np.array(source.resize((size, size), Image.Resampling.BOX))
+
+
+def unit_vector(image: np.ndarray) -> np.ndarray:
+    """Flatten to zero mean and unit norm, float32; an image without contrast gives zeros, so its NCC is 0."""
+    vector = image.astype(np.float64).ravel()
+    vector -= vector.mean()
+    norm = float(np.linalg.norm(vector))
+    # Rounding leaves a constant image with a norm near 0, not at 0; one gray level on one pixel has a norm of about 1.
+    return (vector / norm if norm > 1e-3 else np.zeros_like(vector)).astype(np.float32)
+
+
+def ncc(a: np.ndarray, b: np.ndarray) -> float:
+    """Normalized cross-correlation of two images of equal shape, in -1..1; 0 when either has no contrast."""
+    return float(unit_vector(a) @ unit_vector(b))
 
 
 def aligned_ncc(
@@ -40,14 +60,19 @@ def aligned_ncc(
     count = min(refine, len(reference))
     top = np.argsort(-coarse, axis=1, kind="stable")[:, :count]
     radius = max(1, round(shift * size / 128))
-    references = _Windows(reference, size, radius)
-    result = coarse
+    known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for index in range(len(query)):
-        templates = _templates(query[index], size, radius, scales, mirror)
-        exact = references.best(templates, top[index])
-        result[index] = np.minimum(result[index], exact.min())
-        result[index, top[index]] = exact
-    return result
+        spectra = rfft2(_templates(query[index], size, radius, scales, mirror), s=(size, size))
+        exact = np.empty(count, np.float32)
+        for place, row in enumerate(top[index].tolist()):
+            if row not in known:
+                if len(known) == CACHE:
+                    known.clear()
+                known[row] = _spectrum(reference[row], size, radius)
+            exact[place] = _best(spectra, *known[row], size)
+        coarse[index] = np.minimum(coarse[index], exact.min())
+        coarse[index, top[index]] = exact
+    return coarse
 
 
 def _templates(image: np.ndarray, size: int, radius: int, scales: Sequence[float], mirror: bool) -> np.ndarray:
@@ -97,38 +122,23 @@ def _all_windows(image: np.ndarray, radius: int) -> np.ndarray:
     return np.where(norm > EPSILON * side, windows / np.maximum(norm, EPSILON), 0.0).astype(np.float32)
 
 
-class _Windows:
-    """References at full size, their window norms computed when first needed."""
+def _spectrum(image: np.ndarray, size: int, radius: int) -> tuple[np.ndarray, np.ndarray]:
+    """Spectrum of a reference at `size`, and the norms (2 radius + 1, 2 radius + 1) of its windows about their means."""
+    small = thumbnail(image, size).astype(np.float64)
+    small -= small.mean()
+    side = size - 2 * radius
+    total, squares = _window_sums(small, side), _window_sums(small**2, side)
+    norms = np.sqrt(np.clip(squares - total**2 / side**2, 0.0, None)).astype(np.float32)
+    return rfft2(small.astype(np.float32)), norms
 
-    def __init__(self, reference: np.ndarray, size: int, radius: int) -> None:
-        self.reference, self.size, self.radius = reference, size, radius
-        self.side = size - 2 * radius
-        self.known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
-    def best(self, templates: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Best NCC over templates (V, T, T) and all offsets for each reference row; correlation by FFT."""
-        spectra = rfft2(templates, s=(self.size, self.size))
-        found = np.empty(len(rows), np.float32)
-        reach = 2 * self.radius + 1
-        for position, row in enumerate(rows):
-            spectrum, norms = self._get(int(row))
-            correlation = irfft2(spectrum[None] * np.conj(spectra), s=(self.size, self.size))[:, :reach, :reach]
-            value = np.where(norms > EPSILON * self.side, correlation / np.maximum(norms, EPSILON), 0.0)
-            found[position] = np.clip(value.max(), -1.0, 1.0)
-        return found
-
-    def _get(self, row: int) -> tuple[np.ndarray, np.ndarray]:
-        if row not in self.known:
-            if len(self.known) >= 1000:  # about 100 KB each at 128 px
-                self.known.clear()
-            small = thumbnail(self.reference[row], self.size)
-            small = small - small.mean()
-            reach, side = 2 * self.radius + 1, self.side
-            total = _window_sums(small.astype(np.float64), side)[:reach, :reach]
-            squares = _window_sums(small.astype(np.float64) ** 2, side)[:reach, :reach]
-            norms = np.sqrt(np.clip(squares - total**2 / side**2, 0.0, None)).astype(np.float32)
-            self.known[row] = rfft2(small.astype(np.float32)), norms
-        return self.known[row]
+def _best(templates: np.ndarray, spectrum: np.ndarray, norms: np.ndarray, size: int) -> float:
+    """Best NCC of the spectra of templates (V, size, size // 2 + 1) over all windows of one reference, by FFT."""
+    reach = len(norms)
+    side = size - reach + 1
+    correlation = irfft2(spectrum[None] * np.conj(templates), s=(size, size))[:, :reach, :reach]
+    value = np.where(norms > EPSILON * side, correlation / np.maximum(norms, EPSILON), 0.0)
+    return float(np.clip(value.max(), -1.0, 1.0))
 
 
 def _window_sums(image: np.ndarray, side: int) -> np.ndarray:

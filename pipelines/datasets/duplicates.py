@@ -10,12 +10,32 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 from scipy.fft import dctn
 
+from pipelines.datasets.alignment import THUMBNAIL, aligned_ncc, ncc, thumbnail, unit_vector
 from pipelines.datasets.images import pixel_hash
 
-THUMBNAIL, HASH_SIDE = 64, 32
+__all__ = [
+    "Descriptors",
+    "Nearest",
+    "Pair",
+    "aligned_ncc",
+    "connected_groups",
+    "copy_decision",
+    "describe",
+    "distance_ratio",
+    "find_pairs",
+    "hamming",
+    "hard_copies",
+    "ncc",
+    "nearest_by_group",
+    "phash64",
+    "phash_hex",
+    "thumbnail",
+    "unit_vector",
+]
+
+HASH_SIDE = 32
 BLOCK = 1024  # rows per block of the all-pairs product
 
 
@@ -39,26 +59,6 @@ class Pair:
     kind: str
     phash_distance: int
     ncc: float
-
-
-def thumbnail(image: np.ndarray, size: int = THUMBNAIL) -> np.ndarray:
-    """(h, w) uint8 to (size, size) float32 in 0..255 with a box filter: the one kernel of every comparison."""
-    source = Image.fromarray(np.ascontiguousarray(image)).convert("F")
-    return np.array(source.resize((size, size), Image.Resampling.BOX))
-
-
-def unit_vector(image: np.ndarray) -> np.ndarray:
-    """Flatten to zero mean and unit norm, float32; an image without contrast gives zeros, so its NCC is 0."""
-    vector = image.astype(np.float64).ravel()
-    vector -= vector.mean()
-    norm = float(np.linalg.norm(vector))
-    # Rounding leaves a constant image with a norm near 0, not at 0; one gray level on one pixel has a norm of about 1.
-    return (vector / norm if norm > 1e-3 else np.zeros_like(vector)).astype(np.float32)
-
-
-def ncc(a: np.ndarray, b: np.ndarray) -> float:
-    """Normalized cross-correlation of two images of equal shape, in -1..1; 0 when either has no contrast."""
-    return float(unit_vector(a) @ unit_vector(b))
 
 
 def phash64(image: np.ndarray) -> int:

@@ -266,7 +266,7 @@ def _group_lives(child: subprocess.Popen[bytes]) -> bool:
 
 def _last_words(lines: Sequence[str]) -> str:
     """The line that says most: a stage's own error, else dvc's, else the last one."""
-    for sign in ("Error: ", "ERROR: "):
+    for sign in (": error: ", "Error: ", "ERROR: "):
         for line in reversed(lines):
             if sign in line:
                 return line.removeprefix("ERROR: ")

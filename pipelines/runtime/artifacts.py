@@ -177,7 +177,11 @@ def check_safetensors(path: Path) -> dict[str, Any]:
         raise fault("a header that is not a table")
     end = 0
     entries = [entry for name, entry in header.items() if name != "__metadata__"]
-    for begin, stop in sorted(tuple(entry["data_offsets"]) for entry in entries):
+    try:
+        ranges = sorted((int(begin), int(stop)) for begin, stop in (entry["data_offsets"] for entry in entries))
+    except (KeyError, TypeError, ValueError):
+        raise fault("a tensor without a byte range") from None
+    for begin, stop in ranges:
         if begin != end or stop < begin:
             raise fault("overlapping or missing byte ranges")
         end = stop

@@ -87,7 +87,8 @@ def train(
     """Train for exactly `total_steps` and return the EMA of the module, in eval mode; log to out/metrics.csv.
 
     losses(step, ema) -> dict with "total", each a scalar mean over this process's rows; `ema` is the averaged module,
-    to be used as a teacher or not at all. param_groups: dicts with "params" and a factor "lr_scale" (default: all at 1).
+    to be used as a teacher or not at all. param_groups: dicts with "params" and a factor "lr_scale"
+    (default: all at 1).
     Raises NumericsError at the first non-finite loss, with the cases of the batch; nothing is saved of that step.
     """
     accelerator = Accelerator(
@@ -134,7 +135,8 @@ def train(
         if stopping:
             run.stop.check()
     run.stop.deferred = False
-    write_csv(run.out / "metrics.csv", history, list(history[-1]))
+    first_columns = ["step", "lr", "total"]
+    write_csv(run.out / "metrics.csv", history, first_columns + sorted(set(history[-1]) - set(first_columns)))
     return ema
 
 
@@ -171,7 +173,8 @@ def build_optimizer(
 def update_ema(ema: nn.Module, module: nn.Module, index: int, decay: float) -> None:
     """mu = min(decay, (1 + step) / (10 + step)); parameters are averaged, buffers (BatchNorm statistics) copied."""
     mu = min(decay, (1 + index) / (10 + index))
-    average, current = list(ema.parameters()), list(module.parameters())
+    average: list[Tensor] = list(ema.parameters())
+    current: list[Tensor] = list(module.parameters())
     torch._foreach_lerp_(average, current, 1 - mu)
     for buffer, source in zip(ema.buffers(), module.buffers(), strict=True):
         buffer.copy_(source)

@@ -1,0 +1,76 @@
+"""BUSI (Al-Dhabyani et al., Data in Brief 28:104863, 2020) as published: class folders, masks beside the images.
+
+`Dataset_BUSI_with_GT/{benign,malignant,normal}/benign (1).png`, `benign (1)_mask.png`, `benign (4)_mask_1.png`; the outer
+folder may be missing, and a class folder may be split into `images/` and `mask/` as some mirrors do.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pipelines.datasets.case import Case, Dataset, Finding
+from pipelines.datasets.files import list_images, relative
+from pipelines.runtime.errors import DataError
+
+FOLDER = "Dataset_BUSI_with_GT"
+CLASSES = ("benign", "malignant", "normal")
+MASK = re.compile(r"^(?P<case>.+?)_mask(_(?P<number>\d+))?$")
+EXPECTED = {"benign": 437, "malignant": 210, "normal": 133}
+REDUCED = 352  # no published image has all sides this short; a set in which all have is a reduced copy
+
+
+def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0) -> Dataset:
+    """Read the published layout. settings.classes names the folders to read; `work` and `count` are not used here."""
+    return read_layout(root, tuple(settings.classes), name="busi")
+
+
+def read_layout(root: Path, classes: tuple[str, ...], *, name: str, identities: dict[str, str] | None = None) -> Dataset:
+    """Cases of the BUSI layout; `identities` maps a case to its patient where something else than the layout knows it."""
+    files = list_images(root)
+    present = {path.relative_to(root).parts[-2].lower() for path in files if len(path.relative_to(root).parts) > 1}
+    base = root / FOLDER if (root / FOLDER).is_dir() else root
+    missing = [name for name in classes if not (base / name).is_dir()]
+    if missing:
+        raise DataError(
+            f"{root.name}: expected the folders {', '.join(classes)} (in {FOLDER} or at the top), missing "
+            f"{', '.join(missing)}, found {', '.join(sorted(present)) or 'no images'}; copy the published folder there"
+        )
+    cases: list[Case] = []
+    findings: list[Finding] = []
+    for class_name in classes:
+        inside = [path for path in files if path.is_relative_to(base / class_name)]
+        images = {path.stem: path for path in inside if not MASK.match(path.stem)}
+        masks: dict[str, list[tuple[int, Path]]] = {}
+        for path in inside:
+            match = MASK.match(path.stem)
+            if match:
+                masks.setdefault(match["case"], []).append((int(match["number"] or 0), path))
+        # `images/x.png` and `mask/x.png`: there the folder, not the name, says what is a mask
+        folders = {path.parent.name.lower() for path in inside}
+        if not masks and folders & {"mask", "masks"}:
+            images = {path.stem: path for path in inside if path.parent.name.lower() not in ("mask", "masks")}
+            masks = {path.stem: [(0, path)] for path in inside if path.parent.name.lower() in ("mask", "masks")}
+        for orphan in sorted(set(masks) - set(images)):
+            where = relative(masks[orphan][0][1], root)
+            findings.append(Finding("error", "mask without image", orphan, f"{where}: no image {orphan}.png beside it"))
+        for case, image in images.items():
+            own = tuple(path for _, path in sorted(masks.get(case, [])))
+            if not own:
+                findings.append(
+                    Finding("error", "missing mask", case, f"{relative(image, root)}: expected {case}_mask.png, found none")
+                )
+            identity = (identities or {}).get(case, "")
+            cases.append(Case(case, image, own, class_name, lesion=class_name != "normal", identity=identity))
+    return Dataset(
+        name=name,
+        adapter="busi",
+        cases=tuple(sorted(cases, key=lambda case: case.case)),
+        classes=classes,
+        foreground=("lesion",),
+        terms="no clear license: research use, do not redistribute",
+        citation="Al-Dhabyani et al., Data in Brief 28:104863, 2020; Pawlowska, Karwat, Zolek, Data in Brief 48:109247, 2023",
+        expected={key: EXPECTED[key] for key in classes},
+        findings=tuple(findings),
+    )

@@ -1,0 +1,58 @@
+"""Listing a raw dataset folder: sorted by name, the same on every file system, and never out of the folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pipelines.datasets.images import EXTENSIONS
+from pipelines.runtime.errors import DataError
+
+
+def list_files(root: Path) -> list[Path]:
+    """All files below `root`, sorted by relative posix name; hidden names are left out.
+
+    `root` itself may be a link. A link inside it must stay inside it: DataError names link and target, which is not read.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: expected the dataset's folder, found none; see docs/datasets.md for where to get it")
+    real = root.resolve()
+    found: list[Path] = []
+    for folder, names, files in os.walk(root, followlinks=False):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        for name in [*names, *files]:
+            path = Path(folder) / name
+            if path.is_symlink() and not path.resolve().is_relative_to(real):
+                raise DataError(
+                    f"{path.relative_to(root)}: a link to {path.readlink()}, outside the dataset's folder; it is not "
+                    "followed: copy the file to its place"
+                )
+            if path.is_symlink() and path.is_dir():
+                raise DataError(f"{path.relative_to(root)}: a link to a folder; expected a folder: copy it to its place")
+        found += [Path(folder) / name for name in files if not name.startswith(".")]
+    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+
+
+def list_images(root: Path) -> list[Path]:
+    """The files of `list_files` with an image's extension, upper or lower case."""
+    return [path for path in list_files(root) if path.suffix.lower() in EXTENSIONS]
+
+
+def natural_key(name: str) -> tuple[tuple[int, str], ...]:
+    """Sort key that orders `a (2)` before `a (10)`."""
+    parts: list[tuple[int, str]] = []
+    digits = ""
+    for char in name + "\0":
+        if char.isascii() and char.isdigit():
+            digits += char
+            continue
+        if digits:
+            parts.append((int(digits), ""))
+            digits = ""
+        parts.append((-1, char))
+    return tuple(parts)
+
+
+def relative(path: Path, root: Path) -> str:
+    """Name of a file inside the dataset, for messages: never a path of this machine."""
+    return os.fspath(path.relative_to(root).as_posix())

@@ -1,0 +1,309 @@
+"""Anatomy of the phantom: layers, texture, ligaments and lesions as echogenicity and attenuation maps.
+
+Everything is a function of position (x, z) in meters, so that another view of a patient (the probe moved by a few
+millimeters) shows the same tissue. Levels are in dB relative to the background, attenuation in dB / (cm MHz).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+BACKGROUND_ATTENUATION = 0.55
+# Area of a lesion as a share of the image: medians and p5-p95 of BUSI as log-normal distributions (median, sigma of ln)
+AREA = {"benign": (0.038, 1.12), "malignant": (0.121, 0.79)}
+AREA_LIMITS = (0.005, 0.42)
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """An ellipse with a wavy boundary (recipe 8.2.3).
+
+    x, z: center, m; a, b: half axes across and along depth before rotation, m; angle: rad; waves: (n, 3) rows of order k,
+    amplitude and phase of the boundary beta(phi) = 1 + sum A_k cos(k phi + psi_k); softness: width q of the edge;
+    level: dB against the surrounding; excess: attenuation against the surrounding; cyst: without echoes inside.
+    """
+
+    x: float
+    z: float
+    a: float
+    b: float
+    angle: float
+    waves: np.ndarray
+    softness: float
+    level: float
+    excess: float
+    heterogeneity: float
+    capsule: float
+    calcifications: np.ndarray
+
+    def rho(self, x: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """Distance from the center relative to the boundary: below 1 is inside."""
+        dx, dz = x - self.x, z - self.z
+        u = np.cos(self.angle) * dx + np.sin(self.angle) * dz
+        v = -np.sin(self.angle) * dx + np.cos(self.angle) * dz
+        radius, phi = np.hypot(u / self.a, v / self.b), np.arctan2(v / self.b, u / self.a)
+        beta = np.ones_like(radius)
+        for k, amplitude, phase in self.waves:
+            beta = beta + amplitude * np.cos(k * phi + phase)
+        return radius / np.maximum(beta, 0.3)
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """One patient. Depths are shares of the image depth; waves (n, 3): wave number 1/m, amplitude (share), phase."""
+
+    width: float
+    depth: float
+    layers: tuple[float, ...]
+    levels: tuple[float, ...]
+    interfaces: tuple[np.ndarray, ...]
+    textures: np.ndarray
+    ligaments: np.ndarray
+    lobules: np.ndarray
+    shadows: np.ndarray
+    lesions: tuple[Lesion, ...]
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """On the (rows, columns) grid of the scan: echogenicity dB, attenuation dB/(cm MHz), lesion masks (L, rows, columns)."""
+
+    echogenicity: np.ndarray
+    attenuation: np.ndarray
+    masks: np.ndarray
+
+
+def draw_anatomy(rng: np.random.Generator, class_name: str, lesions: int = 1) -> Anatomy:
+    """Draw one patient of a class (benign, malignant, normal) with that many lesions (0 for normal)."""
+    width = 0.040
+    depth = width / rng.uniform(0.85, 1.55)
+    fat = rng.uniform(0.14, 0.36)
+    gland = fat + rng.uniform(0.28, 0.42)
+    layers = (rng.uniform(0.025, 0.05), fat, min(gland, 0.80), min(gland, 0.80) + rng.uniform(0.09, 0.16))
+    levels = (
+        rng.uniform(3.0, 7.0),  # skin
+        rng.uniform(-9.0, -4.0),  # subcutaneous fat
+        rng.uniform(-1.0, 4.0),  # gland
+        rng.uniform(-8.0, -2.0),  # muscle
+        rng.uniform(-12.0, -5.0),  # chest wall
+    )
+    anatomy = Anatomy(
+        width=width,
+        depth=depth,
+        layers=layers,
+        levels=levels,
+        interfaces=tuple(_waves(rng, scale) for scale in (0.004, 0.03, 0.035, 0.02)),
+        textures=np.stack([_noise(rng, sigma) for sigma in (1.2, 2.5, 6.0)]),
+        ligaments=_ligaments(rng, fat),
+        lobules=_lobules(rng, depth, fat, min(gland, 0.80)),
+        shadows=np.stack(
+            [rng.uniform(-0.1, 1.1, 2), rng.uniform(0.01, 0.05, 2), rng.uniform(0.0, 0.45, 2) * (rng.random(2) < 0.5)], 1
+        ),
+        lesions=(),
+    )
+    found: list[Lesion] = []
+    for index in range(lesions if class_name != "normal" else 0):
+        found.append(_draw_lesion(rng, class_name, anatomy, index, lesions))
+    return replace(anatomy, lesions=tuple(found))
+
+
+def move(anatomy: Anatomy, rng: np.random.Generator) -> Anatomy:
+    """Another view of the patient: the probe shifted by up to 3 mm, another slice through the lesion."""
+    dx, dz, grow = rng.uniform(-0.003, 0.003), rng.uniform(-0.0008, 0.0008), rng.uniform(0.85, 1.08)
+    lesions = tuple(
+        replace(
+            lesion,
+            x=float(np.clip(lesion.x + dx, lesion.a * 0.6, anatomy.width - lesion.a * 0.6)),
+            z=lesion.z + dz,
+            a=lesion.a * grow,
+            b=lesion.b * grow * rng.uniform(0.94, 1.06),
+            angle=lesion.angle + rng.normal(0.0, 0.06),
+        )
+        for lesion in anatomy.lesions
+    )
+    shift = dx / anatomy.width
+    return replace(
+        anatomy,
+        lesions=lesions,
+        interfaces=tuple(
+            np.stack([waves[:, 0], waves[:, 1], waves[:, 2] - waves[:, 0] * dx], 1) for waves in anatomy.interfaces
+        ),
+        textures=np.roll(anatomy.textures, round(shift * anatomy.textures.shape[2]), axis=2),
+        ligaments=anatomy.ligaments + np.array([shift, 0, 0, 0, 0]),
+        lobules=anatomy.lobules + np.array([shift, 0, 0, 0, 0]),
+    )
+
+
+def render(anatomy: Anatomy, rows: int, columns: int) -> Tissue:
+    """Evaluate the anatomy on a (rows, columns) grid of the rectangle width x depth; row 0 is the skin."""
+    zs = (np.arange(rows) + 0.5) / rows
+    xs = (np.arange(columns) + 0.5) / columns
+    echogenicity = _layered(anatomy, zs, xs)
+    x, z = np.meshgrid(xs * anatomy.width, zs * anatomy.depth)
+    attenuation = np.full((rows, columns), BACKGROUND_ATTENUATION, np.float32)
+    attenuation += _contact_shadows(anatomy, xs)[None, :]
+    texture = _sample(anatomy.textures[0], zs, xs)
+    masks = np.zeros((len(anatomy.lesions), rows, columns), bool)
+    for index, lesion in enumerate(anatomy.lesions):
+        rho = lesion.rho(x, z)
+        inside = 1.0 / (1.0 + np.exp(np.clip((rho - 1.0) / lesion.softness, -40, 40)))
+        near = (rho > 1.0) & (rho < 1.5)
+        around = float(echogenicity[near].mean()) if near.any() else 0.0
+        level = around + lesion.level + lesion.heterogeneity * texture
+        echogenicity = echogenicity * (1.0 - inside) + level * inside
+        echogenicity += lesion.capsule * np.exp(-(((rho - 1.0) / 0.05) ** 2))
+        for cx, cz, size in lesion.calcifications:
+            spot = np.exp(-((x - cx) ** 2 + (z - cz) ** 2) / (2 * size**2))
+            echogenicity += 16.0 * spot
+            attenuation += 1.0 * spot
+        attenuation += (lesion.excess * inside).astype(np.float32)
+        masks[index] = rho < 1.0
+    return Tissue(echogenicity.astype(np.float32), attenuation, masks)
+
+
+def _layered(anatomy: Anatomy, zs: np.ndarray, xs: np.ndarray) -> np.ndarray:
+    """Echogenicity without lesions: layers with soft wavy interfaces, each with a texture of its own, streaks, lobules."""
+    x = xs * anatomy.width
+    coarse, middle, fine = (_sample(texture, zs, xs) for texture in (anatomy.textures[2], anatomy.textures[1], anatomy.textures[0]))
+    striae = np.sin(2 * np.pi * (zs[:, None] * 34 + 1.3 * middle))
+    textures = (
+        0.5 * fine,
+        1.4 * coarse + 0.8 * fine,
+        2.6 * coarse + 2.0 * middle + 1.0 * fine,
+        1.2 * coarse + 1.5 * striae,
+        2.0 * coarse,
+    )
+    level = np.full((len(zs), len(xs)), anatomy.levels[0]) + textures[0]
+    for boundary, waves, value, texture in zip(
+        anatomy.layers, anatomy.interfaces, anatomy.levels[1:], textures[1:], strict=True
+    ):
+        depth = boundary + (waves[:, 1, None] * np.sin(waves[:, 0, None] * x + waves[:, 2, None])).sum(0)
+        distance = zs[:, None] - depth[None, :]
+        below = 1.0 / (1.0 + np.exp(np.clip(-distance / 0.006, -40, 40)))
+        level = level * (1 - below) + (value + texture) * below
+        # fascia: a thin bright line, broken where the texture is dark
+        level += np.clip(3.5 + 1.5 * coarse, 0, 7) * np.exp(-((distance / 0.006) ** 2))
+    for cx, cz, a, b, depth_db in anatomy.lobules:
+        rho = np.hypot((xs[None, :] - cx) / a, (zs[:, None] - cz) / b) * (1.0 + 0.12 * coarse)
+        level += depth_db / (1.0 + np.exp(np.clip((rho - 1.0) / 0.15, -40, 40)))
+        level += 3.0 * np.exp(-(((rho - 1.05) / 0.12) ** 2)) * np.clip(0.5 + 0.7 * middle, 0, 2)
+    for cx, cz, slope, length, brightness in anatomy.ligaments:
+        along = xs[None, :] - cx
+        line = np.abs(zs[:, None] - cz - slope * along - 0.02 * middle)
+        level += brightness * np.exp(-((line / 0.008) ** 2) - (along / length) ** 2)
+    return level
+
+
+def _draw_lesion(rng: np.random.Generator, class_name: str, anatomy: Anatomy, index: int, count: int) -> Lesion:
+    malignant = class_name == "malignant"
+    median, sigma = AREA[class_name]
+    share = float(np.clip(median * np.exp(sigma * rng.standard_normal()), *AREA_LIMITS)) / count
+    # half axes from the area pi a b; a / b is the width over the depth of the lesion
+    ratio = rng.uniform(0.75, 1.5) if malignant else rng.uniform(1.15, 2.1)
+    area = share * anatomy.width * anatomy.depth
+    b = np.sqrt(area / (np.pi * ratio))
+    b = float(min(b, 0.44 * anatomy.depth))
+    a = float(min(area / (np.pi * b), 0.46 * anatomy.width))
+    lane = anatomy.width / count
+    low, high = max(0.6 * a, 0.004), lane - max(0.6 * a, 0.004)
+    x = lane * index + (float(rng.uniform(low, high)) if high > low else lane / 2)
+    top = max(0.07 * anatomy.depth + b, 0.22 * anatomy.depth)
+    z = float(rng.uniform(top, max(top, min(0.72 * anatomy.depth, 0.93 * anatomy.depth - b))))
+    roughness, orders = (0.16, np.arange(2, 9)) if malignant else (0.04, np.arange(2, 5))
+    waves = np.stack(
+        [orders, roughness / orders * rng.standard_normal(len(orders)), rng.uniform(0, 2 * np.pi, len(orders))], 1
+    )
+    level, excess, cyst = _draw_contrast(rng, malignant)
+    spots = int(rng.integers(2, 9)) if malignant and rng.random() < 0.35 else 0
+    angle, radius = rng.uniform(0, 2 * np.pi, spots), np.sqrt(rng.random(spots)) * 0.7
+    return Lesion(
+        x=x,
+        z=z,
+        a=a,
+        b=b,
+        angle=float(rng.normal(0.0, 0.25 if malignant else 0.15)),
+        waves=waves,
+        softness=0.07 if malignant else 0.025,
+        level=level,
+        excess=excess,
+        heterogeneity=0.3 if cyst else float(rng.uniform(0.8, 2.5 if malignant else 1.2)),
+        capsule=float(rng.uniform(0.0, 2.0) if malignant else rng.uniform(0.5, 4.5)),
+        calcifications=np.stack(
+            [x + a * radius * np.cos(angle), z + b * radius * np.sin(angle), rng.uniform(1.2e-4, 2.5e-4, spots)], 1
+        ),
+    )
+
+
+def _draw_contrast(rng: np.random.Generator, malignant: bool) -> tuple[float, float, bool]:
+    """(level dB, attenuation excess, cyst). At least 30 % of all lesions are within 3 dB of their surrounding."""
+    kind = rng.random()
+    cyst = False
+    if kind < 0.34:
+        level = float(rng.uniform(-3.0, -0.5 if rng.random() < 0.85 else 2.0))
+    elif kind < 0.96 or malignant:
+        level = float(rng.uniform(-15.0, -4.0))
+    else:
+        level, cyst = -32.0, True
+    if malignant:
+        excess = float(rng.uniform(0.25, 1.0)) if rng.random() < 0.7 else float(rng.uniform(-0.1, 0.15))
+    else:
+        excess = float(rng.uniform(-0.45, -0.15)) if rng.random() < 0.65 else float(rng.uniform(-0.1, 0.2))
+    return level, excess, cyst
+
+
+def _waves(rng: np.random.Generator, scale: float) -> np.ndarray:
+    """(4, 3): wave numbers of 12 to 60 mm wavelength, amplitudes falling with the wave number, phases."""
+    wavelength = np.array([0.060, 0.034, 0.020, 0.012]) * rng.uniform(0.8, 1.2, 4)
+    amplitude = scale * rng.standard_normal(4) * np.array([1.0, 0.6, 0.35, 0.15])
+    return np.stack([2 * np.pi / wavelength, amplitude, rng.uniform(0, 2 * np.pi, 4)], 1)
+
+
+def _noise(rng: np.random.Generator, sigma: float) -> np.ndarray:
+    """(96, 128) smooth noise, zero mean and unit deviation, wider than deep as tissue is; periodic across."""
+    field = gaussian_filter(rng.standard_normal((96, 128)), (sigma * 0.75, sigma * 1.3), mode="wrap")
+    return (field - field.mean()) / field.std()
+
+
+def _sample(field: np.ndarray, zs: np.ndarray, xs: np.ndarray) -> np.ndarray:
+    """Bilinear sampling of a (96, 128) field at relative depths and positions in 0..1."""
+    rows, columns = np.meshgrid(zs * (field.shape[0] - 1), xs * (field.shape[1] - 1), indexing="ij")
+    return map_coordinates(field, [rows, columns], order=1, mode="nearest")
+
+
+def _ligaments(rng: np.random.Generator, fat: float) -> np.ndarray:
+    """(n, 5): x, z (shares), slope, half length (share of the width), brightness dB."""
+    count = int(rng.integers(3, 9))
+    return np.stack(
+        [
+            rng.uniform(-0.1, 1.1, count),
+            rng.uniform(0.05, fat + 0.25, count),
+            rng.uniform(-0.9, 0.9, count),
+            rng.uniform(0.05, 0.22, count),
+            rng.uniform(3.0, 9.0, count),
+        ],
+        1,
+    )
+
+
+def _lobules(rng: np.random.Generator, depth: float, fat: float, gland: float) -> np.ndarray:
+    """(n, 5): fat lobules, x, z, half axes (shares) and level dB: dark ovals that are no lesions."""
+    count = int(rng.integers(2, 8))
+    return np.stack(
+        [
+            rng.uniform(-0.05, 1.05, count),
+            rng.uniform(0.08, gland, count),
+            rng.uniform(0.06, 0.20, count),
+            rng.uniform(0.025, 0.07, count),
+            rng.uniform(-6.5, -1.5, count),
+        ],
+        1,
+    )
+
+
+def _contact_shadows(anatomy: Anatomy, xs: np.ndarray) -> np.ndarray:
+    """Extra attenuation per column, dB/(cm MHz): weak contact of the probe, shadows from above the image."""
+    center, width, excess = anatomy.shadows.T
+    return (excess[:, None] * np.exp(-(((xs[None, :] - center[:, None]) / width[:, None]) ** 2))).sum(0)

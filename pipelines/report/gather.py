@@ -1,0 +1,227 @@
+"""What the report shows, read from the folders of the stages.
+
+Only the arms and seeds of params are opened, by name: results of dropped arms stay on disk, and folders are never
+listed. A result that another dataset, other segmenter parameters or other inputs made is refused, not shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.datasets.case import PARTS, Prepared, groups_of, labeled_rows, load_prepared, rows_of_part
+from pipelines.report.figures import evenly
+from pipelines.runtime.artifacts import Manifest, load_array, read_csv, read_json, verify_folder
+from pipelines.runtime.errors import ArtifactError, RefusedError
+
+Curve = list[tuple[int, float]]
+TILES = 24  # images of each kind in the sample grids
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What params asks for. blocks: dotted key -> plain value of each block that a segmenter or a result depends on."""
+
+    dataset: str
+    scale: str
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    label_fraction: float
+    blocks: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One picture of a test image with its prediction; png: bytes."""
+
+    kind: str
+    case: str
+    dice: float
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm under one seed: per_case.csv, metrics.json, overlays, and the loss of its training."""
+
+    arm: str
+    seed: int
+    rows: list[dict[str, str]]
+    metrics: dict[str, Any]
+    overlays: list[Overlay]
+    curve: Curve
+
+
+@dataclass(frozen=True)
+class Audit:
+    """data/audit: verdict.json, metrics.json, the number of samples and of kept ones, pictures (name, png)."""
+
+    verdict: dict[str, Any]
+    metrics: dict[str, Any]
+    samples: int
+    kept: int
+    pictures: list[tuple[str, bytes]]
+
+
+@dataclass
+class Gathered:
+    """Everything on the page. counts: (label, images, groups) of each part; a cell that was not run is None."""
+
+    selection: Selection
+    dataset: dict[str, Any]
+    counts: list[tuple[str, int, int]]
+    integrity: Any
+    leakage: Any
+    duplicates: dict[str, int]
+    training: np.ndarray
+    synthetic: np.ndarray | None = None
+    audit: Audit | None = None
+    curves: dict[str, Curve] = field(default_factory=dict)
+    cells: dict[tuple[str, int], Cell | None] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    manifests: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def gather(root: Path, inputs: Mapping[str, Path], selection: Selection, partial: bool) -> Gathered:
+    """Read all folders. inputs: verified folders by name; `prepared` and `split` must be there.
+
+    With `partial` a missing or foreign folder is left out and named in `notices`; otherwise ArtifactError or
+    RefusedError.
+    """
+    prepared = load_prepared(inputs["prepared"])
+    manifests = {name: verify_folder(folder) for name, folder in sorted(inputs.items())}
+    train = rows_of_part(prepared, inputs["split"], "train")
+    found = Gathered(
+        selection=selection,
+        dataset=prepared.dataset,
+        counts=count_parts(prepared, inputs["split"], selection.label_fraction),
+        integrity=read_json(inputs["prepared"] / "integrity.json"),
+        leakage=read_json(inputs["split"] / "leakage.json"),
+        duplicates=count_duplicates(inputs["prepared"]),
+        training=np.stack([prepared.images[train[place]] for place in evenly(len(train), TILES)]),
+        manifests={name: manifest.sha256 for name, manifest in manifests.items()},
+        versions=manifests["prepared"].facts.get("versions", {}),
+    )
+    for name in ("autoencoder", "diffusion"):
+        if name in inputs:
+            found.curves[name] = read_curve(inputs[name] / "metrics.csv")
+    if "audit" in inputs:
+        found.audit = read_audit(inputs["audit"], manifests["audit"])
+    if "synthetic" in inputs and "audit" in inputs:
+        kept = [int(row["row"]) for row in read_csv(inputs["audit"] / "kept.csv")]
+        images = load_array(inputs["synthetic"] / "images.npy")
+        if kept:
+            found.synthetic = np.stack([images[kept[place]] for place in evenly(len(kept), TILES)])
+    for arm in selection.arms:
+        for seed in selection.seeds:
+            found.cells[arm, seed] = read_cell(root, arm, seed, found, partial)
+            cell = found.cells[arm, seed]
+            if cell:
+                found.curves[f"{arm}-{seed}"] = cell.curve
+    return found
+
+
+def count_parts(prepared: Prepared, split: Path, fraction: float) -> list[tuple[str, int, int]]:
+    """(label, images, groups) of train, its labeled and unlabeled share, val and test."""
+    groups = groups_of(prepared, split)
+
+    def line(label: str, rows: Sequence[int]) -> tuple[str, int, int]:
+        return label, len(rows), len({groups[prepared.cases[row]["case"]] for row in rows})
+
+    parts = {part: rows_of_part(prepared, split, part) for part in PARTS}
+    labeled, unlabeled = labeled_rows(prepared, split, fraction)
+    return [
+        line("train", parts["train"]),
+        line("train, labeled", labeled),
+        line("train, unlabeled", unlabeled),
+        line("val", parts["val"]),
+        line("test", parts["test"]),
+    ]
+
+
+def count_duplicates(folder: Path) -> dict[str, int]:
+    """Pairs in duplicates.csv by kind."""
+    counts: dict[str, int] = {}
+    for row in read_csv(folder / "duplicates.csv"):
+        counts[row["kind"]] = counts.get(row["kind"], 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def read_curve(path: Path) -> Curve:
+    """(step, total loss) of a training's metrics.csv."""
+    return [(int(row["step"]), float(row["total"])) for row in read_csv(path) if row.get("total")]
+
+
+def read_audit(folder: Path, manifest: Manifest) -> Audit:
+    """The published audit; its pictures are those that its manifest names."""
+    names = sorted(name for name in manifest.files if name.startswith("pictures/") and name.endswith(".png"))
+    return Audit(
+        verdict=read_json(folder / "verdict.json"),
+        metrics=read_json(folder / "metrics.json"),
+        samples=len(read_csv(folder / "decisions.csv")),
+        kept=len(read_csv(folder / "kept.csv")),
+        pictures=[(Path(name).stem, (folder / name).read_bytes()) for name in names],
+    )
+
+
+def read_cell(root: Path, arm: str, seed: int, found: Gathered, partial: bool) -> Cell | None:
+    """One result with its training, or None where `partial` allows it to be missing or foreign."""
+    result, model = root / "results" / f"{arm}-{seed}", root / "models" / "segmenter" / f"{arm}-{seed}"
+    if partial and not (result.is_dir() and model.is_dir()):
+        return None
+    try:
+        trained = verify_folder(model)
+        check_origin(model, trained, found, arm, seed)
+        scored = verify_folder(result)
+        check_origin(result, scored, found, arm, seed)
+        expected = scored.facts["inputs"].get("segmenter")
+        if expected != trained.sha256:
+            raise RefusedError(
+                f"{result}: expected the result of {model} ({trained.sha256[:12]}), found that of another model "
+                f"({str(expected)[:12]}); run `dvc repro`"
+            )
+    except RefusedError as error:
+        if not partial:
+            raise
+        found.notices.append(f"left out: {error}")
+        return None
+    overlays = [
+        Overlay(row["kind"], row["case"], float(row["dice"]), (result / "overlays" / row["file"]).read_bytes())
+        for row in read_csv(result / "overlays" / "overlays.csv")
+    ]
+    return Cell(
+        arm=arm,
+        seed=seed,
+        rows=read_csv(result / "per_case.csv"),
+        metrics=read_json(result / "metrics.json"),
+        overlays=overlays,
+        curve=read_curve(model / "metrics.csv"),
+    )
+
+
+def check_origin(folder: Path, manifest: Manifest, found: Gathered, arm: str, seed: int) -> None:
+    """RefusedError when a folder was made from another dataset, arm, seed, other parameters or other inputs."""
+    facts, selection = manifest.facts, found.selection
+    for key in ("dataset", "arguments", "params", "inputs"):
+        if key not in facts:
+            raise ArtifactError(f"{folder}: expected a manifest with {key!r}, found none; run `dvc repro`")
+
+    def refuse(what: str, expected: Any, seen: Any) -> RefusedError:
+        return RefusedError(f"{folder}: expected {what} {expected!r}, found {seen!r}; run `dvc repro`")
+
+    if facts["dataset"] != selection.dataset:
+        raise refuse("dataset", selection.dataset, facts["dataset"])
+    wanted = {"arm": arm, "seed": str(seed)}
+    if facts["arguments"] != wanted:
+        raise refuse("arguments", wanted, facts["arguments"])
+    for key, value in selection.blocks.items():
+        if key in facts["params"] and facts["params"][key] != value:
+            raise refuse(key, value, facts["params"][key])
+    for name, digest in found.manifests.items():
+        if facts["inputs"].get(name, digest) != digest:
+            raise refuse(f"input {name} with manifest", digest[:12], facts["inputs"][name][:12])

@@ -1,0 +1,96 @@
+"""params.yaml at the door: every fault has its file, its key and its remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.params.loader import expand, load_params, parse_params, read_yaml, select
+from pipelines.runtime.errors import ParamsError
+
+ROOT = Path(__file__).resolve().parents[3]
+DEFAULT = ROOT / "pipelines" / "params" / "default.yaml"
+
+
+def test_default_params_are_valid_and_select_the_demo():
+    params = load_params(DEFAULT)
+    assert (params.dataset, params.scale, params.seeds) == ("phantom", "demo", [0])
+    assert params.arms.plain == ["supervised"]
+    assert params.arms.synthetic == ["both"]
+    assert select(params, "scales.{scale}.sample") is params.scales.demo.sample
+    assert select(params, "segmenter.{system}") is params.segmenter.crossdiff
+    assert expand(params, "segmentation.systems.{system}") == "segmentation.systems.crossdiff"
+
+
+def change(path, value):
+    tree = read_yaml(DEFAULT)
+    node = tree
+    *parents, last = path.split(".")
+    for part in parents:
+        node = node[part]
+    node[last] = value
+    return tree
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("sclae", "demo", "sclae: unknown key; the nearest known one is 'scale'"),
+        ("segmenter.enconder", {}, "segmenter.enconder: unknown key; the nearest known one is 'encoder'"),
+        ("scales.demo.diffusion.bath", 3, "scales.demo.diffusion.bath: unknown key; the nearest known one is 'batch'"),
+        ("runtime.threads", "2", "runtime.threads: input should be a valid integer, found '2'"),
+        ("scales.smoke.sample.steps", float("nan"), "scales.smoke.sample.steps: input should be a valid integer"),
+        ("segmenter.label_fraction", float("nan"), "segmenter.label_fraction: input should be"),
+        ("scales.full.autoencoder.total_steps", 10**9, "less than or equal to 10000000, found 1000000000"),
+        ("dataset", "bussi", "dataset: input should be 'phantom', 'busi'"),
+        ("seeds", [0, 0], "seeds names a seed twice"),
+        ("arms.plain", ["both"], "arms.plain.0: input should be"),
+        ("split.shares", {"train": 0.5, "val": 0.1, "test": 0.1}, "train + val + test must be 1, found 0.7"),
+        ("segmenter.mask_diffusion.start", 1000, "start (1000) must be below T (1000)"),
+    ],
+)
+def test_faults_name_key_and_remedy(path, value, message):
+    with pytest.raises(ParamsError) as caught:
+        parse_params(change(path, value), "params.yaml")
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("params.yaml: ")
+
+
+def test_all_faults_are_named_at_once():
+    tree = change("sclae", 1)
+    tree["runtime"]["threads"] = 0
+    del tree["audit"]["seed"]
+    with pytest.raises(ParamsError) as caught:
+        parse_params(tree, "p")
+    assert len(str(caught.value).splitlines()) == 3
+    assert "audit.seed: expected a value, found none" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dataset: busi\ndataset: phantom\n", "line 2 is not valid YAML: key 'dataset' stands twice"),
+        ("dataset: [busi\n", "is not valid YAML"),
+        ("", "found NoneType"),
+        ("just words", "found str"),
+    ],
+)
+def test_torn_files_are_named(tmp_path, text, message):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ParamsError) as caught:
+        load_params(path)
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_half_a_file_is_refused(tmp_path):
+    text = DEFAULT.read_text()
+    for cut in range(200, len(text), len(text) // 7):
+        (tmp_path / "params.yaml").write_text(text[:cut])
+        with pytest.raises(ParamsError):
+            load_params(tmp_path / "params.yaml")
+
+
+def test_missing_file_says_where_to_run(tmp_path):
+    with pytest.raises(ParamsError, match="run in the project's root"):
+        load_params(tmp_path / "params.yaml")
