@@ -1,0 +1,71 @@
+"""A small prepared dataset of speckle-like images, and the generator's stages run on it inside the test's process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from pipelines.params.loader import load_params
+from pipelines.runtime.artifacts import save_array, write_csv, write_json, write_manifest
+from pipelines.runtime.stage import Stage, execute
+from tests.support.workspaces import smoke_params
+
+PARTS = ("train", "train", "train", "val", "test")
+
+
+def speckle(count: int, size: int, seed: int = 0) -> np.ndarray:
+    """Smooth tissue under smooth speckle with a dark or bright ellipse, (count, size, size) uint8."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[0:size, 0:size] / size
+    images = []
+    for index in range(count):
+        tissue = 100 + 40 * random.uniform(-1, 1) * (y - 0.5) + 20 * np.sin(6 * y + random.uniform(0, 6))
+        cy, cx = random.uniform(0.35, 0.65, size=2)
+        inside = ((y - cy) / 0.15) ** 2 + ((x - cx) / 0.22) ** 2 < 1
+        tissue = np.where(inside, tissue + (50 if index % 2 else -60), tissue)
+        noise = gaussian_filter(random.normal(size=(size, size)), size / 48)
+        images.append(tissue * (1 + 0.35 * noise / noise.std()))
+    return np.clip(np.rint(images), 0, 255).astype(np.uint8)
+
+
+def make_prepared(
+    root: Path, *, count: int = 20, size: int = 32, classes: Sequence[str] = ("benign", "malignant")
+) -> tuple[np.ndarray, list[str]]:
+    """Write data/prepared and data/split below root; returns the images and each row's part (3 of 5 are train)."""
+    prepared, split = root / "data" / "prepared", root / "data" / "split"
+    prepared.mkdir(parents=True)
+    split.mkdir(parents=True)
+    images = speckle(count, size)
+    parts = [PARTS[row % len(PARTS)] for row in range(count)]
+    names = [f"case-{row:03d}" for row in range(count)]
+    save_array(prepared / "images.npy", images)
+    save_array(prepared / "labels.npy", (images < 60).astype(np.uint8))
+    rows = [{"case": name, "class": classes[row % len(classes)] if classes else ""} for row, name in enumerate(names)]
+    write_csv(prepared / "cases.csv", rows, ["case", "class"])
+    write_json(prepared / "dataset.json", {"name": "phantom", "classes": list(classes), "phantom": True})
+    write_manifest(prepared, dataset="phantom")
+    write_csv(
+        split / "split.csv",
+        [{"case": name, "part": part, "group": name} for name, part in zip(names, parts, strict=True)],
+        ["case", "part", "group"],
+    )
+    write_manifest(split, dataset="phantom")
+    return images, parts
+
+
+def make_workspace(root: Path, edit: Callable[[dict[str, Any]], None] | None = None, **dataset: Any) -> Path:
+    """A root with params.yaml (scale smoke, edited) and the small dataset."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "params.yaml").write_bytes(smoke_params(edit))
+    make_prepared(root, **dataset)
+    return root
+
+
+def run_stages(root: Path, *stages: Stage) -> None:
+    """Run stages in this process, one after another; their errors are raised."""
+    for stage in stages:
+        execute(stage, load_params(root / "params.yaml"), root, {})
