@@ -26,7 +26,7 @@ def run(run: Run) -> None:
     rows = rows_of_part(prepared, run.inputs["split"], "train")
     vae = load_autoencoder(run.inputs["autoencoder"]).to(run.device)
     gray = prepared.images[rows]
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for suffix, flip in (("", False), ("_flipped", True)):
         mean, std = posterior_moments(vae, gray, batch=BATCH, flip=flip)
         _, measured = latent_statistics(mean, std)
