@@ -5,10 +5,12 @@ Reads data/raw/<dataset>, which has no manifest; writes data/prepared. Nothing i
 
 from __future__ import annotations
 
+import io
 import tempfile
+import zipfile
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,10 @@ import numpy as np
 
 from pipelines.datasets.case import Case, Dataset, Finding
 from pipelines.datasets.duplicates import Descriptors, Pair, connected_groups, describe, find_pairs, phash_hex
-from pipelines.datasets.images import COLOR_SHARE, Box, box_of, decode, resize_image, resize_label
-from pipelines.datasets.integrity import as_report, check_counts, check_image, check_mask, check_names, ordered, table
+from pipelines.datasets.images import COLOR_SHARE, box_of, decode, resize_image, resize_label
+from pipelines.datasets.integrity import as_report, check_counts, check_image, check_mask, check_names, table
 from pipelines.datasets.read import read_dataset
-from pipelines.runtime.artifacts import save_array, write_csv, write_json
+from pipelines.runtime.artifacts import save_array, write_bytes, write_csv, write_json
 from pipelines.runtime.errors import DataError
 from pipelines.runtime.stage import Run, Stage, run_stage
 
@@ -27,55 +29,250 @@ COLUMNS = (
     "case class identity official_part flags width height spacing_x spacing_y area "
     "inner_top inner_left inner_height inner_width phash sha256_pixels"
 ).split()
-CHAIN = 6  # a duplicate cluster above this size may be a chain of resemblances
+CHAIN = 6  # a duplicate cluster above this size may be a chain of mere resemblances
 
 
-@dataclass
-class Collected:
-    """What one pass over the files yields; lists are parallel, one entry per kept case."""
+@dataclass(frozen=True)
+class Item:
+    """One case after decoding: image (size, size), label (size, size), native (h, w), all uint8."""
 
-    cases: list[Case] = field(default_factory=list)
-    images: list[np.ndarray] = field(default_factory=list)
-    labels: list[np.ndarray] = field(default_factory=list)
-    natives: list[np.ndarray] = field(default_factory=list)
-    boxes: list[Box] = field(default_factory=list)
-    descriptors: list[Descriptors] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    case: Case
+    image: np.ndarray
+    label: np.ndarray
+    native: np.ndarray
+    descriptors: Descriptors
 
 
 def run(run: Run) -> None:
     """The stage's body."""
+    settings, scale = run.params.prepare, run.params.scale
     with tempfile.TemporaryDirectory(dir=run.out) as folder:
-        dataset = read_dataset(
-            run.dataset, run.raw, run.params.dataset, work=Path(folder), count=run.params.scale.phantom_images
-        )
-        run.log(f"{dataset.name}: {len(dataset.cases)} images; terms: {dataset.terms}")
-        collected = collect(dataset, run.params.scale.size, run.params.prepare.resize, run.progress(len(dataset.cases)))
-    known = merge(collected.descriptors)
-    rule = run.params.prepare.duplicates
-    pairs = find_pairs(known, rule.phash_distance, rule.ncc)
-    findings = [*dataset.findings, *check_counts(dataset), *collected.findings, *check_pairs(collected.cases, pairs)]
+        dataset = read_dataset(run.dataset, run.raw, run.params.dataset, work=Path(folder), count=scale.phantom_images)
+        run.log(f"{len(dataset.cases)} images of {dataset.name}; terms: {dataset.terms}")
+        progress = run.progress(len(dataset.cases))
+        items, findings = collect(dataset, scale.size, settings.resize, progress.update)
+    known = merge([item.descriptors for item in items])
+    pairs = find_pairs(known, settings.duplicates.phash_distance, settings.duplicates.ncc)
+    items, more = flag_pairs(items, pairs)
+    findings = [*dataset.findings, *check_counts(dataset), *findings, *more]
     if findings:
         run.log("integrity check\n" + table(findings))
-    stop_on_errors(findings, run.params.prepare.strict)
-    write(run.out, dataset, collected, known, pairs, findings, run.params.prepare.resize)
+    stop_on_faults(findings, settings.strict)
+    write(run.out, dataset, items, pairs, findings, settings.resize)
+    run.log(f"{len(items)} cases at {scale.size} x {scale.size}; {len(pairs)} pairs of duplicates")
 
 
-def collect(dataset: Dataset, size: int, resize: str, progress: Any = None) -> Collected:
+def collect(
+    dataset: Dataset, size: int, resize: str, progress: Callable[[int], None]
+) -> tuple[list[Item], list[Finding]]:
     """Decode, check and resize every case, one at a time; faults become findings, so that one report names them all."""
-    result = Collected(findings=check_names(dataset.cases))
-    for case in dataset.cases:
-        kept = _collect_case(case, size, resize, result)
-        if progress is not None:
-            progress.update(1)
-        if not kept:
-            continue
-    shapes = [native.shape for native in result.natives]
-    if dataset.adapter == "busi" and shapes and max(max(shape) for shape in shapes) <= REDUCED:
-        result.cases = [replace(case, flags=(*case.flags, "reduced_copy")) for case in result.cases]
-        message = f"no side is above {REDUCED} pixels: a reduced copy; its native-size scores are not those of the set"
-        result.findings.append(Finding("flag", "reduced_copy", "", message))
-    return result
+    findings = check_names(dataset.cases)
+    items: list[Item] = []
+    for index, case in enumerate(dataset.cases):
+        item, found = collect_case(case, size, resize)
+        findings += found
+        if item is not None:
+            items.append(item)
+        progress(index + 1)
+    longest = max((max(item.native.shape) for item in items), default=0)
+    if items and dataset.reduced_below and longest <= dataset.reduced_below:
+        items = [_with_flag(item, "reduced_copy") for item in items]
+        message = f"no side is above {longest} pixels: a reduced copy; native-size scores are not those of the set"
+        findings.append(Finding("flag", "reduced copy", "", message))
+    return items, findings
 
 
-REDUCED = 352  # no published BUSI image set has all sides this short
+def collect_case(case: Case, size: int, resize: str) -> tuple[Item | None, list[Finding]]:
+    """One case; None when it cannot be used. A lesion case with an empty mask is left out with a warning."""
+    findings: list[Finding] = []
+    try:
+        decoded = decode(case.image)
+        raw = [decode(path).gray for path in case.masks]
+    except DataError as error:
+        return None, [Finding("error", "unreadable", case.case, str(error))]
+    gray = decoded.gray
+    for path, mask in zip(case.masks, raw, strict=True):
+        if mask.shape != gray.shape:
+            message = (
+                f"{path.name}: expected {gray.shape[1]} x {gray.shape[0]} like its image, found {mask.shape[1]} x "
+                f"{mask.shape[0]}; fix or remove the pair"
+            )
+            findings.append(Finding("error", "mask size", case.case, message))
+    findings += check_image(case, gray, decoded.color)
+    if findings and any(finding.severity == "error" for finding in findings):
+        return None, findings
+    merged = np.zeros(gray.shape, bool)
+    for mask in raw:
+        merged |= mask > 127
+    findings += check_mask(case, raw, merged)
+    if any(finding.severity == "error" for finding in findings) or (case.lesion and not merged.any()):
+        return None, findings
+    native = merged.astype(np.uint8)
+    label = resize_label(native, size, resize)
+    if merged.any() and not label.any():
+        message = f"{case.case}: a lesion of {int(merged.sum())} native pixels vanishes at {size} x {size}"
+        findings.append(Finding("warning", "vanished lesion", case.case, message))
+    if decoded.color > COLOR_SHARE:
+        case = replace(case, flags=(*case.flags, "color"))
+    return Item(case, resize_image(gray, size, resize), label, native, describe([gray])), findings
+
+
+def merge(parts: Sequence[Descriptors]) -> Descriptors:
+    """Descriptors of single images to one stack."""
+    if not parts:
+        return describe([])
+    return Descriptors(
+        tuple(digest for part in parts for digest in part.pixels),
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("phash", "phash_mirrored", "vectors", "mirrored")
+        ),
+    )
+
+
+def flag_pairs(items: list[Item], pairs: Sequence[Pair]) -> tuple[list[Item], list[Finding]]:
+    """Mark duplicates, and groups (duplicates and published identity, merged transitively) with more than one class."""
+    findings: list[Finding] = []
+    names = [item.case.case for item in items]
+    for pair in pairs:
+        a, b = items[pair.a].case, items[pair.b].case
+        crossing = a.class_name != b.class_name
+        if crossing:
+            kind = "the same pixels" if pair.kind == "identical" else f"{pair.kind}, NCC {pair.ncc:.3f}"
+            message = f"{a.case} and {b.case}: {kind}, but classes {a.class_name} and {b.class_name}"
+            findings.append(Finding("warning", "class conflict", a.case, message))
+    clusters = Counter(connected_groups(len(items), ((pair.a, pair.b) for pair in pairs)))
+    members = [size for size in clusters.values() if size > 1]
+    if members:
+        message = f"{sum(members)} images in {len(members)} clusters of near-duplicates; groups keep each in one part"
+        findings.append(Finding("warning", "duplicates", "", message))
+    for first, size in clusters.items():
+        if size > CHAIN:
+            message = f"{names[first]}: a cluster of {size} images; it may be a chain of resemblances"
+            findings.append(Finding("warning", "duplicate chain", names[first], message))
+    groups = connected_groups(len(items), edges_of([item.case.identity for item in items], pairs))
+    classes: dict[int, set[str]] = {}
+    for index, group in enumerate(groups):
+        classes.setdefault(group, set()).add(items[index].case.class_name)
+    doubled = {index for pair in pairs for index in (pair.a, pair.b)}
+    flagged = []
+    for index, item in enumerate(items):
+        if index in doubled:
+            item = _with_flag(item, "duplicate")
+        if len(classes[groups[index]]) > 1:
+            item = _with_flag(item, "class_conflict")
+        flagged.append(item)
+    return flagged, findings
+
+
+def edges_of(identities: Sequence[str], pairs: Sequence[Pair]) -> Iterator[tuple[int, int]]:
+    """Edges between cases of one published identity, and between duplicates."""
+    first: dict[str, int] = {}
+    for index, identity in enumerate(identities):
+        if identity and first.setdefault(identity, index) != index:
+            yield first[identity], index
+    for pair in pairs:
+        yield pair.a, pair.b
+
+
+def stop_on_faults(findings: Sequence[Finding], strict: bool) -> None:
+    """DataError when an error stands, or a warning under `prepare.strict`; all of them in one message."""
+    bad = [item for item in findings if item.severity == "error" or (strict and item.severity == "warning")]
+    if bad:
+        raise DataError(f"integrity check: {len(bad)} faults, nothing was written\n{table(bad, limit=1000)}")
+
+
+def write(
+    out: Path, dataset: Dataset, items: Sequence[Item], pairs: Sequence[Pair], findings: Sequence[Finding], resize: str
+) -> None:
+    """All files of data/prepared but the manifest."""
+    if not items:
+        raise DataError(f"{dataset.name}: expected at least one usable image, found none; see the report above")
+    names = [item.case.case for item in items]
+    save_array(out / "images.npy", np.stack([item.image for item in items]))
+    save_array(out / "labels.npy", np.stack([item.label for item in items]))
+    write_bytes(out / "native_labels.npz", pack_arrays([item.native for item in items]))
+    write_csv(out / "cases.csv", [_row(item, resize) for item in items], COLUMNS)
+    rows = [
+        {
+            "a": names[pair.a],
+            "b": names[pair.b],
+            "kind": pair.kind,
+            "phash_distance": pair.phash_distance,
+            "ncc": pair.ncc,
+        }
+        for pair in pairs
+    ]
+    write_csv(out / "duplicates.csv", rows, ("a", "b", "kind", "phash_distance", "ncc"))
+    counts = dict(sorted(Counter(item.case.class_name for item in items).items()))
+    write_json(out / "integrity.json", as_report(dataset, findings, {"images": len(items), "classes": counts}))
+    write_json(
+        out / "dataset.json",
+        {
+            "name": dataset.name,
+            "adapter": dataset.adapter,
+            "channels": 1,
+            "classes": list(dataset.classes),
+            "foreground": list(dataset.foreground),
+            "terms": dataset.terms,
+            "citation": dataset.citation,
+            "phantom": dataset.phantom,
+            "resize": resize,
+            "duplicate_rule": "pHash (32 x 32 box) and NCC (64 x 64 box), plain and mirrored",
+        },
+    )
+
+
+def pack_arrays(arrays: Sequence[np.ndarray]) -> bytes:
+    """A compressed .npz with the row number as key; without times, so the same arrays give the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for row, array in enumerate(arrays):
+            member = io.BytesIO()
+            np.save(member, array, allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{row:06d}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, member.getvalue())
+    return buffer.getvalue()
+
+
+def _row(item: Item, resize: str) -> dict[str, Any]:
+    case, (height, width) = item.case, item.native.shape
+    box = box_of(height, width, len(item.image), resize)
+    return {
+        "case": case.case,
+        "class": case.class_name,
+        "identity": case.identity,
+        "official_part": case.official_part,
+        "flags": ";".join(sorted(set(case.flags))),
+        "width": width,
+        "height": height,
+        "spacing_x": case.spacing[0] if case.spacing else None,
+        "spacing_y": case.spacing[1] if case.spacing else None,
+        "area": round(float((item.native > 0).mean()), 6),
+        "inner_top": box.top,
+        "inner_left": box.left,
+        "inner_height": box.height,
+        "inner_width": box.width,
+        "phash": phash_hex(int(item.descriptors.phash[0])),
+        "sha256_pixels": item.descriptors.pixels[0],
+    }
+
+
+def _with_flag(item: Item, flag: str) -> Item:
+    return replace(item, case=replace(item.case, flags=(*item.case.flags, flag)))
+
+
+STAGE = Stage(
+    name="prepare",
+    module="pipelines.prepare",
+    run=run,
+    output="data/prepared",
+    inputs={},
+    params={"dataset": "datasets.{dataset}", "prepare": "prepare", "scale": "scales.{scale}.prepare"},
+    selected=("pipelines.datasets.adapters.{dataset}",),
+    raw=True,
+)
+
+if __name__ == "__main__":
+    raise SystemExit(run_stage(STAGE))

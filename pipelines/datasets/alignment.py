@@ -94,9 +94,7 @@ def _templates(image: np.ndarray, size: int, radius: int, scales: Sequence[float
     return np.where(norm > EPSILON * side, stack / np.maximum(norm, EPSILON), 0.0).astype(np.float32)
 
 
-def _coarse(
-    query: np.ndarray, reference: np.ndarray, radius: int, scales: Sequence[float], mirror: bool
-) -> np.ndarray:
+def _coarse(query: np.ndarray, reference: np.ndarray, radius: int, scales: Sequence[float], mirror: bool) -> np.ndarray:
     """Exhaustive comparison of all pairs at 32 px as blocked matrix products."""
     side = COARSE - 2 * radius
     result = np.zeros((len(query), len(reference)), np.float32)
@@ -145,4 +143,3 @@ def _window_sums(image: np.ndarray, side: int) -> np.ndarray:
     """Sums over all side x side windows by an integral image."""
     table = np.pad(image, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
     return table[side:, side:] - table[:-side, side:] - table[side:, :-side] + table[:-side, :-side]
-

@@ -45,7 +45,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset in its published layout: the cases, sorted by name, and the terms under which it may be used."""
+    """A dataset in its published layout: the cases, sorted by name, and the terms under which it may be used.
+
+    expected: published number of images per class, for a warning. reduced_below: a set in which no side is longer (pixels)
+    cannot be the published one; 0 where that is not known.
+    """
 
     name: str
     adapter: str
@@ -56,6 +60,7 @@ class Dataset:
     citation: str
     phantom: bool = False
     expected: dict[str, int] = field(default_factory=dict)
+    reduced_below: int = 0
     findings: tuple[Finding, ...] = ()
 
 

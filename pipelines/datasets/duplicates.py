@@ -109,7 +109,9 @@ def describe(images: Iterable[np.ndarray]) -> Descriptors:
     )
 
 
-def find_pairs(images: Iterable[np.ndarray] | Descriptors, phash_distance: int = 6, min_ncc: float = 0.90) -> list[Pair]:
+def find_pairs(
+    images: Iterable[np.ndarray] | Descriptors, phash_distance: int = 6, min_ncc: float = 0.90
+) -> list[Pair]:
     """All pairs (a < b) under the rule, sorted; one blocked matrix product for plain and one for mirrored images.
 
     A pair that is near both ways is reported once, as near; equal pixels as identical.

@@ -18,7 +18,7 @@ FOLDER = "Dataset_BUSI_with_GT"
 CLASSES = ("benign", "malignant", "normal")
 MASK = re.compile(r"^(?P<case>.+?)_mask(_(?P<number>\d+))?$")
 EXPECTED = {"benign": 437, "malignant": 210, "normal": 133}
-REDUCED = 352  # no published image has all sides this short; a set in which all have is a reduced copy
+REDUCED = 352  # the published images are up to 1048 pixels wide: a set without a longer side is a reduced copy
 
 
 def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0) -> Dataset:
@@ -26,7 +26,9 @@ def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0)
     return read_layout(root, tuple(settings.classes), name="busi")
 
 
-def read_layout(root: Path, classes: tuple[str, ...], *, name: str, identities: dict[str, str] | None = None) -> Dataset:
+def read_layout(
+    root: Path, classes: tuple[str, ...], *, name: str, identities: dict[str, str] | None = None
+) -> Dataset:
     """Cases of the BUSI layout; `identities` maps a case to its patient where something else than the layout knows it."""
     files = list_images(root)
     present = {path.relative_to(root).parts[-2].lower() for path in files if len(path.relative_to(root).parts) > 1}
@@ -59,7 +61,9 @@ def read_layout(root: Path, classes: tuple[str, ...], *, name: str, identities: 
             own = tuple(path for _, path in sorted(masks.get(case, [])))
             if not own:
                 findings.append(
-                    Finding("error", "missing mask", case, f"{relative(image, root)}: expected {case}_mask.png, found none")
+                    Finding(
+                        "error", "missing mask", case, f"{relative(image, root)}: expected {case}_mask.png, found none"
+                    )
                 )
             identity = (identities or {}).get(case, "")
             cases.append(Case(case, image, own, class_name, lesion=class_name != "normal", identity=identity))
@@ -72,5 +76,6 @@ def read_layout(root: Path, classes: tuple[str, ...], *, name: str, identities: 
         terms="no clear license: research use, do not redistribute",
         citation="Al-Dhabyani et al., Data in Brief 28:104863, 2020; Pawlowska, Karwat, Zolek, Data in Brief 48:109247, 2023",
         expected={key: EXPECTED[key] for key in classes},
+        reduced_below=REDUCED,
         findings=tuple(findings),
     )

@@ -30,4 +30,5 @@ def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0)
         citation="SonoSynth physics phantom",
         phantom=True,
         expected={},
+        reduced_below=0,
     )

@@ -100,7 +100,8 @@ def draw_anatomy(rng: np.random.Generator, class_name: str, lesions: int = 1) ->
         ligaments=_ligaments(rng, fat),
         lobules=_lobules(rng, depth, fat, min(gland, 0.80)),
         shadows=np.stack(
-            [rng.uniform(-0.1, 1.1, 2), rng.uniform(0.01, 0.05, 2), rng.uniform(0.0, 0.45, 2) * (rng.random(2) < 0.5)], 1
+            [rng.uniform(-0.1, 1.1, 2), rng.uniform(0.01, 0.05, 2), rng.uniform(0.0, 0.45, 2) * (rng.random(2) < 0.5)],
+            1,
         ),
         lesions=(),
     )
@@ -167,7 +168,9 @@ def render(anatomy: Anatomy, rows: int, columns: int) -> Tissue:
 def _layered(anatomy: Anatomy, zs: np.ndarray, xs: np.ndarray) -> np.ndarray:
     """Echogenicity without lesions: layers with soft wavy interfaces, each with a texture of its own, streaks, lobules."""
     x = xs * anatomy.width
-    coarse, middle, fine = (_sample(texture, zs, xs) for texture in (anatomy.textures[2], anatomy.textures[1], anatomy.textures[0]))
+    coarse, middle, fine = (
+        _sample(texture, zs, xs) for texture in (anatomy.textures[2], anatomy.textures[1], anatomy.textures[0])
+    )
     striae = np.sin(2 * np.pi * (zs[:, None] * 34 + 1.3 * middle))
     textures = (
         0.5 * fine,
