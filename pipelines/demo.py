@@ -1,6 +1,6 @@
 """`make demo`: the whole pipeline on the embedded phantom, in a workspace of its own, with the pristine parameters.
 
-The folder demo/ is a DVC workspace beside the user's: copies of the sources, `pipelines/params/default.yaml` as its
+The folder demo/ is a DVC workspace beside the user's: copies of the sources, `pipelines/default.yaml` as its
 params.yaml, and the cache of the project's root, so that a plain `dvc repro` there restores what the demo made. An
 edited, broken or missing params.yaml in the root plays no part, nor does git.
 """
@@ -22,7 +22,7 @@ from pipelines.runtime.errors import SonoSynthError
 PACKAGES = ("pipelines", "generative", "segmentation")
 FILES = ("dvc.yaml", ".dvcignore")
 NOTE = "data/raw/phantom"
-PRISTINE = "pipelines/params/default.yaml"
+PRISTINE = "pipelines/default.yaml"
 DURATIONS = ".state/log/durations.jsonl"
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from pipelines.params.loader import read_yaml
 from pipelines.runtime.closure import import_closure
 
+IGNORED = ("__pycache__",)  # by .dvcignore too
+PACKAGES = ("pipelines/", "generative/", "segmentation/")
 STAGE_LINE = re.compile(r"^  (\w+):$")
 
 
@@ -26,7 +28,18 @@ def code_dependencies(module: str, selected: list[str], root: Path) -> list[str]
             found |= import_closure(".".join(choice.with_suffix("").parts), root)
         # what one choice takes from another one (the phantom from the BUSI reader) stays; the choices themselves go
         found -= {choice for choice in choices if not _is_shared(choice, choices, module, root)}
-    return sorted(path.as_posix() for path in found)
+    return sorted(path.as_posix() for path in fold(found, root))
+
+
+def fold(files: set[Path], root: Path) -> set[Path]:
+    """Name a folder once where all of its modules are meant, so that dvc.yaml stays readable."""
+    folded = set(files)
+    for folder in {file.parent for file in files}:
+        inside = {path.relative_to(root) for path in (root / folder).iterdir() if path.name not in IGNORED}
+        modules = {path for path in inside if path.name != "__init__.py"}
+        if len(modules) > 1 and modules <= files:
+            folded = folded - inside | {folder}
+    return folded
 
 
 def stage_modules(root: Path) -> dict[str, tuple[str, list[str], list[str]]]:
@@ -34,7 +47,7 @@ def stage_modules(root: Path) -> dict[str, tuple[str, list[str], list[str]]]:
     stages = {}
     for name, stage in read_yaml(root / "dvc.yaml")["stages"].items():
         module = re.findall(r"python -m ([\w.]+)", stage["cmd"])[0]
-        files = [dep for dep in stage.get("deps", []) if dep.endswith(".py")]
+        files = [dep for dep in stage.get("deps", []) if _is_code(dep)]
         stages[name] = (module, [f for f in files if "${" in f], [f for f in files if "${" not in f])
     return stages
 
@@ -55,10 +68,14 @@ def rewrite(root: Path) -> str:
                     lines.append("    deps:")
                 lines += [f"      - {path}" for path in code_dependencies(*modules[stage][:2], root)]
             in_deps = line.startswith("    deps:")
-        if in_deps and line.endswith(".py") and "${" not in line:
+        if in_deps and _is_code(line.strip(" -")) and "${" not in line:
             continue
         lines.append(line)
     return "\n".join(lines) + "\n"
+
+
+def _is_code(dependency: str) -> bool:
+    return dependency.startswith(PACKAGES) and not dependency.endswith(".html")
 
 
 def _has_deps(lines: list[str]) -> bool:

@@ -65,7 +65,7 @@ def _explain(fault: Any) -> str:
         near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.0)
         return f"{place}: unknown key; the nearest known one is {near[0]!r}" if near else f"{place}: unknown key"
     if fault["type"] == "missing":
-        return f"{place}: expected a value, found none; restore the key (see pipelines/params/default.yaml)"
+        return f"{place}: expected a value, found none; restore the key (see pipelines/default.yaml)"
     message = fault["msg"].removeprefix("Value error, ")
     found = "" if isinstance(fault["input"], (dict, list, BaseModel)) else f", found {fault['input']!r}"
     return f"{place or 'params'}: {message[0].lower()}{message[1:]}{found}"

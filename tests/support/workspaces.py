@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 from pipelines import demo
 
 ROOT = Path(__file__).resolve().parents[2]
-DEFAULT_PARAMS = ROOT / "pipelines" / "params" / "default.yaml"
+DEFAULT_PARAMS = ROOT / "pipelines" / "default.yaml"
 
 TRIVIAL = """\
 stages:
@@ -87,6 +88,12 @@ def make_smoke(folder: Path, edit: Callable[[dict[str, Any]], None] | None = Non
     """A copy of the project at scale smoke, with a DVC cache of its own."""
     demo.make_workspace(ROOT, folder, smoke_params(edit))
     return folder
+
+
+def project_environment() -> dict[str, str]:
+    """An environment in which a Python started in another folder finds the project's packages."""
+    path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
 
 
 def tree_hashes(root: Path, *folders: str) -> dict[str, str]:

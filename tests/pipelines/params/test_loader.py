@@ -8,7 +8,7 @@ from pipelines.params.loader import expand, load_params, parse_params, read_yaml
 from pipelines.runtime.errors import ParamsError
 
 ROOT = Path(__file__).resolve().parents[3]
-DEFAULT = ROOT / "pipelines" / "params" / "default.yaml"
+DEFAULT = ROOT / "pipelines" / "default.yaml"
 
 
 def test_default_params_are_valid_and_select_the_demo():

@@ -33,7 +33,7 @@ SECOND = Stage(
 
 @pytest.fixture
 def root(tmp_path):
-    shutil.copy(ROOT / "pipelines" / "params" / "default.yaml", tmp_path / "params.yaml")
+    shutil.copy(ROOT / "pipelines" / "default.yaml", tmp_path / "params.yaml")
     return tmp_path
 
 
@@ -112,7 +112,7 @@ def test_exit_codes_and_one_line_errors(root, capsys, monkeypatch):
         run.stop.check()
 
     (root / "params.yaml").unlink()
-    shutil.copy(ROOT / "pipelines" / "params" / "default.yaml", root / "params.yaml")
+    shutil.copy(ROOT / "pipelines" / "default.yaml", root / "params.yaml")
     assert run_stage(Stage("s", "pipelines.wiring", stopping, "data/s", {}, {}), [], root=root) == 143
 
 
