@@ -6,6 +6,8 @@ mirror, so a mirrored latent would be off the manifold that the decoder knows.
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from generative.autoencoder.model import (
     check_scaled,
     latent_statistics,

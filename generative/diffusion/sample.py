@@ -74,13 +74,34 @@ def draw_samples(
     return np.concatenate(parts)
 
 
+def shard(ids: Sequence[int], rank: int, world: int) -> list[int]:
+    """The ids of one of `world` processes: every world-th, the last one repeated until all have equally many."""
+    padded = [*ids, *[ids[-1]] * (-len(ids) % world)]
+    return padded[rank::world]
+
+
+def gather(images: np.ndarray, count: int, run: Run) -> np.ndarray:
+    """The images of all processes in the order of their ids, (count, H, W) uint8, from this process's shard."""
+    if run.world == 1:
+        return images
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=run.device.type == "cpu")
+    blocks = accelerator.gather(torch.from_numpy(images).to(accelerator.device))  # rank after rank
+    together = blocks.view(run.world, -1, *images.shape[1:]).transpose(0, 1).flatten(0, 1)
+    return together[:count].cpu().numpy()
+
+
 def run(run: Run) -> None:
-    """The stage's body."""
+    """The stage's body. Several processes draw a shard each."""
     params: SampleParams = run.params.settings
     pipeline = load_pipeline(run.inputs["diffusion"]).to(run.device)
     names, counts = pipeline.config.class_names, pipeline.config.class_counts
     labels = classes_in_order(counts, params.count) if names else None
-    images = draw_samples(pipeline, range(params.count), labels, params, run.progress(params.count).update)
+    ids = shard(range(params.count), run.rank, run.world)
+    mine = None if labels is None else [labels[i] for i in ids]
+    images = draw_samples(pipeline, ids, mine, params, run.progress(len(ids)).update)
+    images = gather(images, params.count, run)
     save_array(run.out / "images.npy", images)
     rows = [
         {

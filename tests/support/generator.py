@@ -10,7 +10,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from pipelines.params.loader import load_params
-from pipelines.runtime.artifacts import save_array, write_csv, write_json, write_manifest
+from pipelines.runtime.artifacts import read_csv, save_array, write_csv, write_json, write_manifest
 from pipelines.runtime.stage import Stage, execute
 from tests.support.workspaces import smoke_params
 
@@ -69,3 +69,19 @@ def run_stages(root: Path, *stages: Stage) -> None:
     """Run stages in this process, one after another; their errors are raised."""
     for stage in stages:
         execute(stage, load_params(root / "params.yaml"), root, {})
+
+
+def taint(root: Path, *, part: str | None = None) -> None:
+    """Overwrite the images and labels of one part (None: of all but train) with noise and renew the manifest."""
+    prepared = root / "data" / "prepared"
+    random = np.random.default_rng(99)
+    rows = [
+        row
+        for row, case in enumerate(read_csv(root / "data" / "split" / "split.csv"))
+        if (case["part"] != "train" if part is None else case["part"] == part)
+    ]
+    for name in ("images.npy", "labels.npy"):
+        array = np.load(prepared / name)
+        array[rows] = random.integers(0, 2 if name == "labels.npy" else 256, array[rows].shape)
+        save_array(prepared / name, array)
+    write_manifest(prepared, dataset="phantom")

@@ -95,6 +95,28 @@ def test_untrained_network_predicts_zero_and_loses_the_variance_of_v(unet: UNet2
     assert loss.mean().item() == pytest.approx(1.0, abs=0.05)
 
 
+def test_denoiser_learns_latents_of_low_rank() -> None:
+    """Four smooth latents, 60 steps: the loss falls far below its start, which a wrong sign or index would prevent."""
+    torch.manual_seed(0)
+    unet, scheduler = build_unet(PARAMS, latent_channels=4, latent_size=8, classes=2), build_scheduler(T)
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=2e-3)
+    generator = torch.Generator().manual_seed(0)
+    patterns = torch.randn((4, 4, 1, 1), generator=generator).expand(4, 4, 8, 8)
+    patterns = (patterns - patterns.mean()) / patterns.std()
+    losses = []
+    for _ in range(60):
+        rows = torch.randint(0, 4, (16,), generator=generator)
+        t = stratified_timesteps(torch.rand(16, generator=generator), slice(0, 16), 16, T)
+        noise = torch.randn((16, 4, 8, 8), generator=generator)
+        loss = diffusion_loss(unet, scheduler, patterns[rows], noise, t, rows % 2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[:5]) / 5 > 0.8
+    assert sum(losses[-10:]) / 10 < 0.7
+
+
 def test_the_null_class_is_the_last_index_and_the_class_matters(unet: UNet2DModel) -> None:
     assert unet.config.num_class_embeds == 4
     torch.manual_seed(0)
