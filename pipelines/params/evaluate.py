@@ -6,8 +6,11 @@ from pipelines.params.block import Block
 
 
 class EvaluateParams(Block):
-    """overlays: best, median and worst cases, so many of each. margin: enlargement of the lesion's box."""
+    """overlays: best, median and worst cases, so many of each. ece_bins: equal-width bins of the calibration error.
+    bootstrap: draws of the intervals over groups. margin: enlargement of the lesion's box.
+    """
 
     overlays: int = Field(ge=0, le=50)
     ece_bins: int = Field(ge=2, le=100)
+    bootstrap: int = Field(ge=100, le=100_000)
     margin: float = Field(ge=0.0, le=2.0)

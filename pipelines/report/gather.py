@@ -57,14 +57,25 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A sample beside its nearest training image and their difference; png: bytes."""
+
+    sample: str
+    nearest: str
+    flagged: bool
+    metric: str
+    png: bytes
+
+
+@dataclass(frozen=True)
 class Audit:
-    """data/audit: verdict.json, metrics.json, the number of samples and of kept ones, pictures (name, png)."""
+    """data/audit: verdict.json, metrics.json, the number of samples and of kept ones, pictures."""
 
     verdict: dict[str, Any]
     metrics: dict[str, Any]
     samples: int
     kept: int
-    pictures: list[tuple[str, bytes]]
+    pictures: list[Picture]
 
 
 @dataclass
@@ -111,7 +122,7 @@ def gather(root: Path, inputs: Mapping[str, Path], selection: Selection, partial
         if name in inputs:
             found.curves[name] = read_curve(inputs[name] / "metrics.csv")
     if "audit" in inputs:
-        found.audit = read_audit(inputs["audit"], manifests["audit"])
+        found.audit = read_audit(inputs["audit"])
     if "synthetic" in inputs and "audit" in inputs:
         kept = [int(row["row"]) for row in read_csv(inputs["audit"] / "kept.csv")]
         images = load_array(inputs["synthetic"] / "images.npy")
@@ -157,15 +168,23 @@ def read_curve(path: Path) -> Curve:
     return [(int(row["step"]), float(row["total"])) for row in read_csv(path) if row.get("total")]
 
 
-def read_audit(folder: Path, manifest: Manifest) -> Audit:
-    """The published audit; its pictures are those that its manifest names."""
-    names = sorted(name for name in manifest.files if name.startswith("pictures/") and name.endswith(".png"))
+def read_audit(folder: Path) -> Audit:
+    """The published audit with the pictures that its pictures.csv names."""
     return Audit(
         verdict=read_json(folder / "verdict.json"),
         metrics=read_json(folder / "metrics.json"),
         samples=len(read_csv(folder / "decisions.csv")),
         kept=len(read_csv(folder / "kept.csv")),
-        pictures=[(Path(name).stem, (folder / name).read_bytes()) for name in names],
+        pictures=[
+            Picture(
+                row["sample"],
+                row["nearest"],
+                row["flagged"] == "true",
+                row["metric"],
+                (folder / "pictures" / Path(row["picture"]).name).read_bytes(),
+            )
+            for row in read_csv(folder / "pictures.csv")
+        ],
     )
 
 

@@ -17,8 +17,11 @@ from pipelines.runtime.errors import ArtifactError
 from pipelines.runtime.randomness import numpy_generator_for
 
 CONTROL = "control"
-AVERAGED = ("dice", "iou", "hd95", "assd", "ece", "brier", "ece_box", "brier_box", "dice_native", "iou_native")
-AVERAGED += ("hd95_native", "assd_native", "hd95_mm", "assd_mm")
+AVERAGED = (
+    *("dice", "iou", "hd95", "assd", "ece", "brier", "ece_box", "brier_box"),
+    *("dice_native", "iou_native", "hd95_native", "assd_native", "hd95_mm", "assd_mm"),
+)
+MISSED = ("target", "prediction")  # exactly one of the two masks is empty
 COMPONENT_LIMIT = 0.005  # share of the image above which a false component counts as a false lesion
 
 
@@ -92,14 +95,16 @@ def arm_row(
         seed_sd=float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else None,
         median=float(np.median(dice.mean(axis=1))) if lesion else None,
         means={metric: mean_of(column(tables, lesion, metric)) for metric in AVERAGED},
-        missed=float(np.mean([sum(row["empty"] != "" for row in _same(table, lesion)) for table in tables])),
+        missed=float(np.mean([sum(row["empty"] in MISSED for row in _same(table, lesion)) for table in tables])),
         false_positive=_share(free, "predicted_area", 0.0),
         false_component=_share(free, "largest_component", COMPONENT_LIMIT),
         lesion_free=len(free[0]),
         gain=None if hard else gain(found, cells, mode, foreground, draws),
         copies=(copies["flagged"], copies["hard"]) if copies else None,
         per_image=tuple(float(value) for value in dice.mean(axis=1)),
-        collapsed=any(cell.metrics.get("modes", {}).get(mode, {}).get(foreground, {}).get("collapsed") for cell in cells),
+        collapsed=any(
+            cell.metrics.get("modes", {}).get(mode, {}).get(foreground, {}).get("collapsed") for cell in cells
+        ),
     )
 
 

@@ -1,0 +1,154 @@
+"""The stage as a whole, in a made-up workspace."""
+
+import re
+
+import pytest
+
+from pipelines.report.__main__ import STAGE, partial_stage
+from pipelines.runtime.artifacts import read_csv, read_json, verify_folder
+from pipelines.runtime.stage import run_stage
+from tests.support.report_world import World
+
+HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
+
+
+def page(world: World, *, partial: bool = False) -> str:
+    stage = partial_stage(world.root) if partial else STAGE
+    assert run_stage(stage, [], root=world.root) == 0
+    return (world.root / "report" / "index.html").read_text()
+
+
+@pytest.fixture
+def world(tmp_path) -> World:
+    return World(tmp_path).everything()
+
+
+def test_page_is_self_contained_and_says_phantom_everywhere(world):
+    html = page(world)
+    assert not re.findall(r'(?:src|href)\s*=\s*["\'](?!data:|#)', html)
+    assert "url(http" not in html
+    assert "<script" not in html
+    assert "<link" not in html
+    assert "phantom" in re.search("<title>(.*?)</title>", html)[1]
+    for caption in re.findall(r"<(?:figcaption|caption)>(.*?)</(?:figcaption|caption)>", html, re.DOTALL):
+        assert "phantom" in caption.lower(), caption
+    for title in re.findall(r'aria-label="(.*?)"', html):
+        assert "phantom" in title
+
+
+def test_page_of_a_real_dataset_never_says_phantom_of_it(tmp_path):
+    html = page(World(tmp_path, dataset="busi").everything())
+    assert "phantom" not in re.sub(r"<style>.*?</style>", "", html, flags=re.DOTALL).lower()
+    assert "derive from images of patients" in html
+
+
+def test_numbers_of_the_page(world):
+    html = page(world)
+    numbers = read_json(world.root / "report" / "metrics.json")
+    assert numbers["verdict"] == "inconclusive"
+    assert numbers["audit"] == {"samples": 10, "kept": 9, "kid": 0.123, "kid_floor": 0.05, "kid_real": 0.001}
+    assert numbers["supervised"]["dice"] == pytest.approx(0.62)  # 0.60 + 0.01 * mean(0 .. 4)
+    assert numbers["both"]["gain_over_control"] == pytest.approx(0.05)
+    assert numbers["both_direct"]["dice"] == pytest.approx(0.67)
+    assert numbers["control"]["false_positive"] == 1.0
+    assert "gain_over_control" not in numbers["control"]
+    for text in ("0.620", "0.1230", "+0.050", "planted copies: 12 per transform", "differential-privacy", "few groups"):
+        assert text in html
+
+
+def test_curves_for_dvc(world):
+    page(world)
+    curves = read_csv(world.root / "report" / "curves.csv")
+    assert {row["series"] for row in curves} == {"autoencoder", "diffusion", "supervised-0", "control-0", "both-0"}
+    assert [row["value"] for row in curves if row["series"] == "diffusion"][:2] == ["1.0", "0.5"]
+
+
+def test_same_inputs_give_the_same_bytes(world):
+    page(world)
+    first = verify_folder(world.root / "report").files
+    page(world)
+    assert verify_folder(world.root / "report").files == first
+
+
+def test_hostile_names_are_text(tmp_path):
+    world = World(tmp_path)
+    world.cases[12] = HOSTILE  # the first test case
+    world.cases[0] = f"=cmd|{HOSTILE}"
+    html = page(world.everything())
+    assert "<script" not in html
+    assert "onerror=alert(1)>" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_dropped_arms_are_not_shown(world):
+    world.write_params(arms={"plain": ["supervised"], "synthetic": [], "phantom": []})
+    html = page(world)
+    assert "both" not in re.sub(r"data:[^\"]*", "", re.search(r'id="arms".*?</section>', html, re.DOTALL)[0])
+    assert "both" not in read_json(world.root / "report" / "metrics.json")
+    assert "control not run" in html
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected", "found"),
+    [
+        ({"dataset": "busi"}, "'phantom'", "'busi'"),
+        ({"params": {"segmenter.label_fraction": 0.5}}, "0.125", "0.5"),
+        ({"params": {"segmenter.system": "unet"}}, "'crossdiff'", "'unet'"),
+        ({"arguments": {"arm": "real", "seed": "0"}}, "'both'", "'real'"),
+        ({"inputs": {"prepared": "0" * 64, "split": "0" * 64}}, "prepared", "000000"),
+    ],
+)
+def test_foreign_result_is_refused_by_name(world, capsys, facts, expected, found):
+    world.result("both", **facts)
+    assert run_stage(STAGE, [], root=world.root) == 1
+    message = capsys.readouterr().err
+    assert "both-0" in message
+    assert expected in message
+    assert found in message
+    assert not (world.root / "report").exists()
+    html = page(world, partial=True)
+    assert "left out" in html
+    assert read_json(world.root / "report" / "metrics.json")["both"] == "not run"
+
+
+def test_result_of_another_model_is_refused(world, capsys):
+    world.publish(
+        "models/segmenter/both-0", ("prepared", "split"), arguments={"arm": "both", "seed": "0"}, device="cuda"
+    )
+    assert run_stage(STAGE, [], root=world.root) == 1
+    assert "another model" in capsys.readouterr().err
+
+
+def test_missing_result_stops_the_whole_report_and_not_the_partial_one(tmp_path, capsys):
+    world = World(tmp_path)
+    world.data()
+    world.generator()
+    world.result("supervised")
+    assert run_stage(STAGE, [], root=world.root) == 1
+    assert "models/segmenter/control-0" in capsys.readouterr().err
+    html = page(world, partial=True)
+    assert "not run" in html
+    assert "0.720" in html
+    numbers = read_json(world.root / "report" / "metrics.json")
+    assert (numbers["control"], numbers["both"]) == ("not run", "not run")
+
+
+def test_partial_report_of_the_data_alone(tmp_path):
+    world = World(tmp_path)
+    world.data()
+    html = page(world, partial=True)
+    assert "There is no audit of this setting yet" in html
+    assert read_json(world.root / "report" / "metrics.json")["verdict"] == "not run"
+
+
+def test_leaking_split_withdraws_the_gain(world):
+    folder = world.root / "results" / "both-0"
+    from pipelines.runtime.artifacts import read_manifest, write_json, write_manifest
+
+    numbers = read_json(folder / "metrics.json")
+    numbers["copies_of_test"]["hard"] = 2
+    write_json(folder / "metrics.json", numbers)
+    write_manifest(folder, **read_manifest(folder).facts)
+    html = page(world)
+    assert "The split leaks" in html
+    assert "gain_over_control" not in read_json(world.root / "report" / "metrics.json")["both"]

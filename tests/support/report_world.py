@@ -1,0 +1,176 @@
+"""A small made-up workspace with everything that the report reads: folders of all stages with true manifests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.params.loader import load_params, select
+from pipelines.report.__main__ import STAGE
+from pipelines.runtime.artifacts import read_manifest, save_array, write_csv, write_json, write_manifest, write_png
+from pipelines.runtime.stage import plain
+from tests.support.workspaces import smoke_params
+
+SIZE, TRAIN, TEST = 32, 12, 6
+SCORES = ("dice", "iou", "hd95", "assd", "ece", "brier", "ece_box", "brier_box")
+
+
+class World:
+    """Writes folders below `root`; every method may be called again with other arguments."""
+
+    def __init__(self, root: Path, *, dataset: str = "phantom", arms: dict[str, list[str]] | None = None) -> None:
+        self.root, self.dataset = root, dataset
+        self.arms = arms or {"plain": ["supervised", "control"], "synthetic": ["both"], "phantom": []}
+        self.cases = [f"case{i:02d}" for i in range(TRAIN + TEST + 2)]
+        self.write_params()
+
+    def write_params(self, **changes: Any) -> None:
+        def edit(tree: dict[str, Any]) -> None:
+            tree.update({"dataset": self.dataset, "arms": self.arms, "seeds": [0]} | changes)
+
+        (self.root / "params.yaml").write_bytes(smoke_params(edit))
+
+    def publish(self, folder: str, sources: tuple[str, ...] = (), **facts: Any) -> Path:
+        """Write the manifest of a folder, its inputs being other folders of this world."""
+        digests = {name: read_manifest(self.root / STAGE.inputs[name]).sha256 for name in sources}
+        known = {"dataset": self.dataset, "params": {}, "arguments": {}, "versions": {"numpy": "2"}}
+        write_manifest(self.root / folder, **(known | {"inputs": digests} | facts))
+        return self.root / folder
+
+    def data(self, **dataset: Any) -> None:
+        """data/prepared and data/split."""
+        count = len(self.cases)
+        folder = self.root / "data" / "prepared"
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(0).integers(0, 255, (count, SIZE, SIZE)).astype(np.uint8)
+        save_array(folder / "images.npy", pixels)
+        save_array(folder / "labels.npy", np.zeros((count, SIZE, SIZE), np.uint8))
+        write_csv(folder / "cases.csv", [{"case": case, "class": "benign"} for case in self.cases], ("case", "class"))
+        pair = {"a": self.cases[0], "b": self.cases[1], "kind": "near"}
+        write_csv(folder / "duplicates.csv", [pair], ("a", "b", "kind"))
+        finding = {"severity": "warning", "check": "area", "case": self.cases[0], "message": f"{self.cases[0]}: small"}
+        write_json(folder / "integrity.json", {"errors": 0, "warnings": 1, "flags": 0, "findings": [finding]})
+        phantom = self.dataset == "phantom"
+        facts = {
+            "name": self.dataset,
+            "terms": "none",
+            "citation": "nobody",
+            "phantom": phantom,
+            "foreground": ["lesion"],
+        }
+        write_json(folder / "dataset.json", facts | dataset)
+        self.publish("data/prepared")
+
+        folder = self.root / "data" / "split"
+        folder.mkdir(parents=True, exist_ok=True)
+        parts = ["train"] * TRAIN + ["test"] * TEST + ["val"] * 2
+        rows = [
+            {"case": c, "part": p, "group": f"g{i // 2}"}
+            for i, (c, p) in enumerate(zip(self.cases, parts, strict=True))
+        ]
+        write_csv(folder / "split.csv", rows, ("case", "part", "group"))
+        ranks = [{"case": self.cases[i], "label_rank": i // 2} for i in range(TRAIN)]
+        write_csv(folder / "labels.csv", ranks, ("case", "label_rank"))
+        leakage = {"groups_that_cross_parts": 0, "merged_groups": {}, "class_conflicts": {}, "warnings": []}
+        write_json(folder / "leakage.json", leakage | {"identity_published": False})
+        self.publish("data/split", ("prepared",))
+
+    def generator(self, verdict: str = "inconclusive") -> None:
+        """models/autoencoder, models/diffusion, data/synthetic, data/audit."""
+        for name in ("autoencoder", "diffusion"):
+            folder = self.root / "models" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            write_csv(folder / "metrics.csv", self.curve(), ("step", "lr", "total"))
+            self.publish(f"models/{name}")
+        folder = self.root / "data" / "synthetic"
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(1).integers(0, 255, (10, SIZE, SIZE)).astype(np.uint8)
+        save_array(folder / "images.npy", pixels)
+        self.publish("data/synthetic")
+        folder = self.root / "data" / "audit"
+        (folder / "pictures").mkdir(parents=True, exist_ok=True)
+        write_json(
+            folder / "verdict.json",
+            {"verdict": verdict, "reasons": ["planted copies: 12 per transform"], "warnings": ["few groups"]},
+        )
+        numbers = {"kid": 0.123, "kid_floor": 0.05, "kid_real": 0.001}
+        excess = {"pixels": {"value": 0.01, "low": -0.02, "high": 0.04}}
+        planted = {"jpeg_50": {"found": 11, "count": 12, "required": 0.99, "recall": 11 / 12}}
+        write_json(folder / "metrics.json", numbers | {"excess": excess, "planted": planted, "recall": None})
+        write_csv(folder / "decisions.csv", [{"sample": f"s{i}"} for i in range(10)], ("sample",))
+        write_csv(folder / "kept.csv", [{"sample": f"s{i}", "row": i} for i in range(1, 10)], ("sample", "row"))
+        write_png(folder / "pictures" / "00.png", np.zeros((20, 60), np.uint8))
+        picture = {
+            "picture": "pictures/00.png",
+            "sample": "s0",
+            "nearest": self.cases[0],
+            "flagged": True,
+            "metric": "hard",
+        }
+        write_csv(folder / "pictures.csv", [picture], tuple(picture))
+        self.publish("data/audit", ("prepared", "split", "synthetic"))
+
+    def result(
+        self, arm: str, seed: int = 0, dice: float = 0.7, *, params: dict[str, Any] | None = None, **facts: Any
+    ) -> None:
+        """models/segmenter/<arm>-<seed> and results/<arm>-<seed>; facts and params go into both manifests."""
+        loaded = load_params(self.root / "params.yaml")
+        blocks = {key: plain(select(loaded, key)) for key in STAGE.params.values()}
+        facts = {"arguments": {"arm": arm, "seed": str(seed)}, "params": blocks | (params or {})} | facts
+        model = self.root / "models" / "segmenter" / f"{arm}-{seed}"
+        model.mkdir(parents=True, exist_ok=True)
+        write_csv(model / "metrics.csv", self.curve(), ("step", "lr", "total"))
+        self.publish(f"models/segmenter/{arm}-{seed}", ("prepared", "split"), **facts)
+
+        folder = self.root / "results" / f"{arm}-{seed}"
+        (folder / "overlays").mkdir(parents=True, exist_ok=True)
+        rows = [
+            self.score(case, place, mode, dice) for mode in ("refine", "direct") for place, case in enumerate(self.test)
+        ]
+        write_csv(folder / "per_case.csv", rows, tuple(rows[0]))
+        copies = {"copies_of_test": {"samples": 9, "flagged": 1, "hard": 0}} if arm == "both" else {}
+        write_json(folder / "metrics.json", {"arm": arm, "modes": {}} | copies)
+        write_png(folder / "overlays" / "best_0.png", np.zeros((16, 48, 3), np.uint8))
+        shown = {"file": "best_0.png", "kind": "best", "case": self.test[0], "foreground": "lesion", "dice": dice}
+        write_csv(folder / "overlays" / "overlays.csv", [shown], tuple(shown))
+        self.publish(f"results/{arm}-{seed}", ("prepared", "split"), **facts)
+        self.link(arm, seed)
+
+    def link(self, arm: str, seed: int = 0) -> None:
+        """Make the result name the model it was computed from, as `evaluate` does."""
+        folder = self.root / "results" / f"{arm}-{seed}"
+        facts = read_manifest(folder).facts
+        facts["inputs"]["segmenter"] = read_manifest(self.root / "models" / "segmenter" / f"{arm}-{seed}").sha256
+        write_manifest(folder, **facts)
+
+    @property
+    def test(self) -> list[str]:
+        return self.cases[TRAIN : TRAIN + TEST]
+
+    def curve(self) -> list[dict[str, Any]]:
+        return [{"step": step, "lr": 0.001, "total": 1.0 / (1 + step)} for step in range(8)]
+
+    def score(self, case: str, place: int, mode: str, dice: float) -> dict[str, Any]:
+        """One line of per_case.csv; the last test image has no lesion."""
+        lesion = place < TEST - 1
+        value = dice + 0.01 * place - (0.05 if mode == "direct" else 0.0)
+        row = {
+            "case": case,
+            "group": f"g{(TRAIN + place) // 2}",
+            "class": "benign",
+            "foreground": "lesion",
+            "mode": mode,
+        }
+        row |= {"empty": "" if lesion else "target", "empty_native": "", "target_area": 0.1 if lesion else 0.0}
+        row |= {"predicted_area": 0.1, "largest_component": 0.1}
+        row |= dict.fromkeys(SCORES, value) | {f"{name}_native": value for name in SCORES}
+        return row | {"hd95_mm": None, "assd_mm": None}
+
+    def everything(self) -> World:
+        self.data()
+        self.generator()
+        for number, arm in enumerate((*self.arms["plain"], *self.arms["synthetic"])):
+            self.result(arm, dice=0.6 + 0.05 * number)
+        return self
