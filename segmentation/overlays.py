@@ -48,10 +48,10 @@ def hits_and_misses(image: np.ndarray, prediction: np.ndarray, target: np.ndarra
 def overlay(image: np.ndarray, prediction: np.ndarray, target: np.ndarray, uncertainty: np.ndarray) -> np.ndarray:
     """Three panels side by side: image, hits and misses, uncertainty.
 
-    image: (H, W) uint8; prediction, target: (H, W) bool; uncertainty: (H, W) float, entropy in nats, at most ln 2 for
-    one foreground class. Returns (h, 3 w + gaps, 3) uint8.
+    image: (H, W) uint8; prediction, target: (H, W) bool; uncertainty: (H, W) float in [0, 1].
+    Returns (h, 3 w + gaps, 3) uint8.
     """
     plain = enlarge(image)[..., None].repeat(3, axis=2)
-    panels = [plain, hits_and_misses(image, prediction, target), enlarge(heat(uncertainty, float(np.log(2))))]
+    panels = [plain, hits_and_misses(image, prediction, target), enlarge(heat(uncertainty, 1.0))]
     gap = np.zeros((plain.shape[0], GAP, 3), np.uint8)
     return np.concatenate([panels[0], gap, panels[1], gap, panels[2]], axis=1)

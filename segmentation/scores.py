@@ -1,6 +1,6 @@
 """Scores of one image at working size and at native size: the rows of per_case.csv."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,10 +120,10 @@ def spacing_of(case: Mapping[str, str]) -> metrics.Spacing | None:
 
 
 def score_all(
-    probabilities: Sequence[np.ndarray],
-    labels: Sequence[np.ndarray],
-    native_labels: Sequence[np.ndarray],
-    cases: Sequence[Mapping[str, str]],
+    probabilities: Iterable[np.ndarray],
+    labels: Iterable[np.ndarray],
+    native_labels: Iterable[np.ndarray],
+    cases: Iterable[Mapping[str, str]],
     groups: Mapping[str, str],
     mode: str,
     scoring: Scoring,

@@ -1,8 +1,9 @@
 """From scores per image to the numbers of one result: means, medians, intervals, false alarms.
 
 A row holds the scores of one image for one foreground class, as in per_case.csv: `case`, `group`, `empty` and
-`empty_native` ("", "both", "target", "prediction") and one float or None per metric. Images without a lesion are never averaged into the scores of
-those with one: a network that predicts nothing would look good. They are counted for false positives instead.
+`empty_native` ("", "both", "target", "prediction") and one float or None per metric. Images without a lesion are never
+averaged into the scores of those with one: a network that predicts nothing would look good. They are counted for false
+positives instead.
 """
 
 from collections.abc import Iterable, Sequence
