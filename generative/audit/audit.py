@@ -6,18 +6,18 @@ exits with 0: evidence is worth most when the gate fails. Who reads `data/audit`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from generative.audit.calibration import calibrate, decide_samples, measure_excess
+from generative.audit.calibration import calibrate, compare, decide_samples, measure_excess, nearest_similarity
 from generative.audit.features import Views, image_features, view
 from generative.audit.fidelity import Cloud, Fidelity, goal, manifold_scores, measure_kid
 from generative.audit.outputs import finite, metrics, recheck, write_decisions, write_pictures
 from generative.audit.planted import plant
+from generative.audit.sharpness import smoothed_like
 from generative.audit.verdict import Evidence, judge
 from generative.autoencoder.model import load_autoencoder, reconstruct
 from pipelines.datasets.case import groups_of, load_prepared, rows_of_part
@@ -50,13 +50,21 @@ def run(run: Run) -> None:
     vae = load_autoencoder(run.inputs["autoencoder"]).to(run.device)
     run.log(f"{len(samples)} samples against {len(train.cases)} train and {len(val.cases)} val images")
 
-    views = view(np.concatenate([pixels, train.images, val.images]), vae, run.device)
-    ours, seen, held_out = split_views(views, [len(pixels), len(train.images), len(val.images)])
-    calibration = calibrate(seen, held_out, train.groups, val.groups, params)
+    images = np.concatenate([train.images, val.images])
+    groups = np.concatenate([train.groups, val.groups])
+    ours, real = view(pixels, vae, run.device), view(images, vae, run.device)
+    seen, held_out = cut(real, 0, len(train.images)), cut(real, len(train.images), len(images))
+    calibration = calibrate(real, seen, groups, train.groups, params)
     decision = decide_samples(ours, seen, calibration.detector, params)
     write_decisions(run.out, samples, decision, calibration.detector, train.cases)
+
+    run.log("real images as smooth as the samples")
+    kept = pixels if decision.flagged.all() else pixels[~decision.flagged]
+    smooth = view(smoothed_like(images, kept), vae, run.device)
+    smooth_reference = nearest_similarity(compare(smooth, seen, groups, train.groups))
     evidence = Evidence(
-        excess=measure_excess(decision, calibration, params),
+        excess=measure_excess(decision, calibration.reference, groups, params, "excess"),
+        excess_smooth=measure_excess(decision, smooth_reference, groups, params, "excess_smooth"),
         hard_kept=recheck(run.out / "kept.csv", run.inputs["synthetic"], train.images, params.hard_ncc),
         dropped=int(decision.flagged.sum()),
         total=len(samples),
@@ -152,11 +160,9 @@ def read_samples(folder: Path, shape: tuple[int, ...]) -> tuple[list[dict[str, s
     return rows, np.asarray(images[[int(row["row"]) for row in rows]])
 
 
-def split_views(views: Views, counts: Sequence[int]) -> list[Views]:
-    """Cut views of concatenated images back into parts of these lengths."""
-    stops = np.cumsum(counts)
-    fields = [getattr(views, name) for name in Views.__dataclass_fields__]
-    return [Views(*(field[stop - count : stop] for field in fields)) for stop, count in zip(stops, counts, strict=True)]
+def cut(views: Views, start: int, stop: int) -> Views:
+    """Views of the images start ... stop - 1."""
+    return Views(*(getattr(views, field.name)[start:stop] for field in fields(Views)))
 
 
 STAGE = Stage(

@@ -16,14 +16,17 @@ from generative.audit.memorization import (
     leave_own_group_out,
     threshold,
 )
-from pipelines.datasets.duplicates import describe, nearest_by_group
+from pipelines.datasets.duplicates import describe
 from pipelines.params.audit import AuditParams
 from pipelines.runtime.randomness import numpy_generator_for
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The detector, and what it says of real images: nearest similarity per metric, and which of them it flags."""
+    """The detector, and what it says of real images: nearest similarity per metric, and which of them it flags.
+
+    reference: metric -> (N,); groups, flagged: (N,); N = train images, then val images.
+    """
 
     detector: Detector
     reference: dict[str, np.ndarray]
@@ -31,19 +34,29 @@ class Calibration:
     flagged: np.ndarray
 
 
+def compare(real: Views, seen: Views, groups: np.ndarray, train_groups: np.ndarray) -> dict[str, np.ndarray]:
+    """(N, R) similarity per metric of real images with train images of other groups; -1 within a group."""
+    tables = similarities(real, seen, seen)
+    return {name: leave_own_group_out(table, groups, train_groups) for name, table in tables.items()}
+
+
+def nearest_similarity(tables: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """(N,) per metric: similarity of the nearest train image."""
+    return {name: table.max(axis=1) for name, table in tables.items()}
+
+
 def calibrate(
-    seen: Views, held_out: Views, train_groups: np.ndarray, val_groups: np.ndarray, params: AuditParams
+    real: Views, seen: Views, groups: np.ndarray, train_groups: np.ndarray, params: AuditParams
 ) -> Calibration:
-    """Nearest neighbors of train images among other groups, and of val images among all of train; tau from both."""
-    groups = np.concatenate([train_groups, val_groups])
-    real = Views(
-        *(np.concatenate([getattr(seen, name), getattr(held_out, name)]) for name in Views.__dataclass_fields__)
+    """Nearest neighbors of train images among other groups, and of val images among all of train; tau from both.
+
+    real: views of train images, then val images; groups: theirs. seen, train_groups: the train images alone.
+    """
+    tables = compare(real, seen, groups, train_groups)
+    reference = nearest_similarity(tables)
+    detector = Detector(
+        {name: threshold(found, params.quantile) for name, found in reference.items()}, params.ratio, train_groups
     )
-    full = similarities(real, seen, seen)
-    tables = {name: leave_own_group_out(table, groups, train_groups) for name, table in full.items()}
-    reference = {name: nearest_by_group(table, train_groups.tolist()).similarity for name, table in tables.items()}
-    tau = {name: threshold(values, params.quantile) for name, values in reference.items()}
-    detector = Detector(tau, params.ratio, train_groups)
     copies = hard(describe(real.images), describe(seen.images), tables["pixels"], params.hard_ncc)
     copies &= groups[:, None] != train_groups[None, :]
     return Calibration(detector, reference, groups, decide(tables, copies, detector).flagged)
@@ -56,20 +69,25 @@ def decide_samples(samples: Views, seen: Views, detector: Detector, params: Audi
     return decide(tables, copies, detector)
 
 
-def measure_excess(decision: Decision, calibration: Calibration, params: AuditParams) -> dict[str, Excess]:
-    """Excess per metric of the samples that were not flagged; the bounds hold for all metrics together."""
+def measure_excess(
+    decision: Decision, reference: dict[str, np.ndarray], groups: np.ndarray, params: AuditParams, stream: str
+) -> dict[str, Excess]:
+    """Excess per metric of the samples that were not flagged over the reference; empty when all were flagged.
+
+    The bounds hold for all metrics together (95% in all). stream: names the random numbers.
+    """
     kept = ~decision.flagged
     if not kept.any():
         return {}
     return {
         name: excess(
             decision.nearest[name].similarity[kept],
-            calibration.reference[name],
-            calibration.groups,
+            reference[name],
+            groups,
             quantile=params.quantile,
             level=1.0 - 0.05 / len(METRICS),
             draws=params.bootstrap,
-            rng=numpy_generator_for(params.seed, f"audit/excess/{name}"),
+            rng=numpy_generator_for(params.seed, f"audit/{stream}/{name}"),
         )
         for name in METRICS
     }

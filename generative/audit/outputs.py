@@ -76,6 +76,7 @@ def metrics(
         "kept": evidence.total - evidence.dropped,
         "hard_kept": len(evidence.hard_kept),
         "excess": {name: asdict(found) for name, found in evidence.excess.items()},
+        "excess_smooth": {name: asdict(found) for name, found in evidence.excess_smooth.items()},
         "false_alarms": {
             "found": evidence.false_alarms,
             "count": evidence.negatives,
