@@ -1,4 +1,4 @@
-"""Stage `phantom_pool`: unlabeled phantom images of other patients than the phantom dataset's, in the synthetic layout."""
+"""Stage `phantom_pool`: unlabeled phantom images, of no patient of the phantom dataset, in the synthetic layout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def run(run: Run) -> None:
     # a seed of its own: when the dataset is the phantom too, no patient of its parts may come back as "unlabeled"
     seed = derive(phantom.seed, "phantom_pool")
     progress = run.progress(scale.phantom_images)
-    images, rows = [], []
+    images: list[np.ndarray] = []
+    rows: list[dict[str, object]] = []
     for made in make_images(seed, scale.phantom_images, tuple(phantom.classes)):
         row = len(images)
         images.append(resize_image(made.image, scale.size, run.params.prepare.resize))

@@ -26,9 +26,9 @@ from pipelines.runtime.errors import DataError
 from pipelines.runtime.stage import Run, Stage, run_stage
 
 COLUMNS = (
-    "case class identity official_part flags width height spacing_x spacing_y area "
-    "inner_top inner_left inner_height inner_width phash sha256_pixels"
-).split()
+    *("case", "class", "identity", "official_part", "flags", "width", "height", "spacing_x", "spacing_y", "area"),
+    *("inner_top", "inner_left", "inner_height", "inner_width", "phash", "sha256_pixels"),
+)
 CHAIN = 6  # a duplicate cluster above this size may be a chain of mere resemblances
 
 

@@ -100,17 +100,18 @@ def assign_parts(
     for group in groups:
         own = set(group.official) - {""}
         if official and len(set(group.official)) > 1 and own:
+            found = ", ".join(part or "none" for part in group.official)
             raise DataError(
-                f"group {group.name}: its images lie in the owner's parts {', '.join(x or 'none' for x in group.official)}; "
-                "expected one; set split.official: false to split by group"
+                f"group {group.name}: expected one of the owner's parts, found {found}; set split.official: false to "
+                "split by group"
             )
         if official and own <= set(PARTS) and own:
             parts[group.name] = group.official[0]
         else:
             parts[group.name] = part_of(group, seed, dataset, shares)
-    found = Counter(parts.values())
-    if any(found[part] < NEEDED[part] for part in PARTS):
-        raise DataError(_too_few(groups, found, dataset, shares, official=official))
+    counts = Counter(parts.values())
+    if any(counts[part] < NEEDED[part] for part in PARTS):
+        raise DataError(_too_few(groups, counts, dataset, shares, official=official))
     return parts
 
 

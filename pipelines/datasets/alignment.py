@@ -46,8 +46,8 @@ def aligned_ncc(
 ) -> np.ndarray:
     """(Q, R) float32: best NCC of each query with each reference, in -1..1.
 
-    query (Q, H, W), reference (R, H, W) uint8. Both are brought to `size` with the box filter; `shift` is in pixels of a
-    128-pixel image and is scaled with `size`. The query is mirrored and rescaled, its center is compared with every
+    query (Q, H, W), reference (R, H, W) uint8. Both are brought to `size` with the box filter; `shift` is in pixels of
+    a 128-pixel image and is scaled with `size`. The query is mirrored and rescaled, its center is compared with every
     window of the reference within the shift, each normalized by its own mean and norm. All pairs are compared at 32 px
     first; the `refine` best references of each query again at `size`, exhaustively. The others keep their coarse
     value, limited to the smallest refined one of their row, so the largest entries of a row are always exact.
@@ -121,7 +121,7 @@ def _all_windows(image: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _spectrum(image: np.ndarray, size: int, radius: int) -> tuple[np.ndarray, np.ndarray]:
-    """Spectrum of a reference at `size`, and the norms (2 radius + 1, 2 radius + 1) of its windows about their means."""
+    """Spectrum of a reference at `size`, and norms (2 radius + 1, 2 radius + 1) of its windows about their means."""
     small = thumbnail(image, size).astype(np.float64)
     small -= small.mean()
     side = size - 2 * radius

@@ -1,4 +1,4 @@
-"""What an adapter hands to `prepare`, and how every later stage reads what `prepare` and `split` wrote. No torch here."""
+"""What an adapter hands to `prepare`, and how every later stage reads what `prepare` and `split` wrote. No torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.runtime.artifacts import read_csv, read_json
+from pipelines.runtime.artifacts import load_array, read_csv, read_json
 from pipelines.runtime.errors import DataError
 
 PARTS = ("train", "val", "test")
@@ -28,8 +28,8 @@ class Finding:
 class Case:
     """One image of a published dataset with its masks, as files; nothing is decoded yet.
 
-    `identity` is the published patient, lesion or video, "" where none is published. `lesion` says whether an empty mask
-    is a fault (True) or the truth (False, lesion-free images). `spacing` is (x, y) in mm per native pixel.
+    `identity` is the published patient, lesion or video, "" where none is published. `lesion` says whether an empty
+    mask is a fault (True) or the truth (False, lesion-free images). `spacing` is (x, y) in mm per native pixel.
     """
 
     case: str
@@ -47,8 +47,8 @@ class Case:
 class Dataset:
     """A dataset in its published layout: the cases, sorted by name, and the terms under which it may be used.
 
-    expected: published number of images per class, for a warning. reduced_below: a set in which no side is longer (pixels)
-    cannot be the published one; 0 where that is not known.
+    expected: published number of images per class, for a warning. reduced_below: a set in which no side is longer
+    (pixels) cannot be the published one; 0 where that is not known.
     """
 
     name: str
@@ -85,9 +85,8 @@ class Prepared:
 
 def load_prepared(folder: Path, mmap: bool = True) -> Prepared:
     """Open data/prepared; with `mmap` the arrays stay on disk and only the rows that are indexed are read."""
-    mode = "r" if mmap else None
-    images = np.load(folder / "images.npy", mmap_mode=mode, allow_pickle=False)
-    labels = np.load(folder / "labels.npy", mmap_mode=mode, allow_pickle=False)
+    images = load_array(folder / "images.npy", mmap=mmap)
+    labels = load_array(folder / "labels.npy", mmap=mmap)
     cases = read_csv(folder / "cases.csv")
     if not len(images) == len(labels) == len(cases):
         raise DataError(
@@ -104,9 +103,8 @@ def rows_of_part(prepared: Prepared, split_folder: Path, part: str) -> list[int]
     parts = {row["case"]: row["part"] for row in read_csv(split_folder / "split.csv")}
     missing = [row["case"] for row in prepared.cases if row["case"] not in parts]
     if missing:
-        raise DataError(
-            f"{split_folder / 'split.csv'}: {len(missing)} prepared cases have no part, first {missing[0]}; run split again"
-        )
+        table = split_folder / "split.csv"
+        raise DataError(f"{table}: {len(missing)} prepared cases have no part, first {missing[0]}; run split again")
     return [index for index, row in enumerate(prepared.cases) if parts[row["case"]] == part]
 
 
@@ -120,7 +118,8 @@ def labeled_rows(prepared: Prepared, split_folder: Path, fraction: float) -> tup
     """(labeled, unlabeled) rows of the train part: whole groups in the order of their label rank.
 
     The labeled set is the prefix whose image count lies nearest to `fraction` of the train images (the shorter one of
-    two equally near), at least one group, and everything at 1.0; so a smaller fraction's set lies inside a larger one's.
+    two equally near), at least one group, and everything at 1.0; so the set of a smaller fraction lies inside that of a
+    larger one.
     """
     if not 0.0 < fraction <= 1.0:
         raise DataError(f"label_fraction {fraction}: expected a number above 0 and at most 1")

@@ -41,7 +41,7 @@ BLOCK = 1024  # rows per block of the all-pairs product
 
 @dataclass(frozen=True)
 class Descriptors:
-    """N images: pixels sha256 hex; phash, phash_mirrored (N,) uint64; vectors, mirrored (N, 4096) float32, unit norm."""
+    """N images. pixels: sha256; phash, phash_mirrored: (N,) uint64; vectors, mirrored: (N, 4096) float32, unit norm."""
 
     pixels: tuple[str, ...]
     phash: np.ndarray

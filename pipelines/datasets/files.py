@@ -12,7 +12,7 @@ from pipelines.runtime.errors import DataError
 def list_files(root: Path) -> list[Path]:
     """All files below `root`, sorted by relative posix name; hidden names are left out.
 
-    `root` itself may be a link. A link inside it must stay inside it: DataError names link and target, which is not read.
+    `root` itself may be a link. A link inside it must stay inside it: DataError names link and target, never read.
     """
     if not root.is_dir():
         raise DataError(f"{root}: expected the dataset's folder, found none; see docs/datasets.md for where to get it")

@@ -46,7 +46,7 @@ def decode(path: Path) -> Decoded:
     """Decode a PNG, JPEG, BMP or TIFF file to 8-bit gray, EXIF orientation applied.
 
     Bilevel becomes 0 / 255, a palette is looked up, alpha is dropped (not composited), RGB becomes luma (ITU-R 601),
-    16 bits are scaled by the full range. DataError: unreadable, truncated, animated, floating point, above 64 megapixels.
+    16 bits are scaled by the full range. DataError: unreadable, truncated, animated, floating point, above 64 MP.
     """
     try:
         # Pillow only warns between one and two times its own limit; here every oversized header is refused.
@@ -59,8 +59,9 @@ def decode(path: Path) -> Decoded:
                         f"{path.name}: {image.width} x {image.height} pixels; expected at most {MAX_PIXELS // 10**6} "
                         "megapixels; reduce or remove the file"
                     )
-                if getattr(image, "n_frames", 1) > 1:
-                    raise DataError(f"{path.name}: {image.n_frames} frames; expected one; export the frames as files")
+                frames = getattr(image, "n_frames", 1)
+                if frames > 1:
+                    raise DataError(f"{path.name}: {frames} frames; expected one; export the frames as files")
                 image.load()
                 upright = ImageOps.exif_transpose(image)
                 return _to_gray(path.name, upright)
@@ -107,7 +108,7 @@ def pixel_hash(image: np.ndarray) -> str:
 
 
 def box_of(height: int, width: int, size: int, resize: str) -> Box:
-    """Place of a native (height, width) image in the working square of `size`: whole for stretch, centered for letterbox."""
+    """Place of a native (height, width) image in the working square: all of it for stretch, centered for letterbox."""
     if resize == "stretch":
         return Box(0, 0, size, size)
     if resize != "letterbox":
@@ -119,13 +120,13 @@ def box_of(height: int, width: int, size: int, resize: str) -> Box:
 
 def resize_image(image: np.ndarray, size: int, resize: str = "stretch") -> np.ndarray:
     """(h, w) uint8 to (size, size) uint8 with a triangle filter (antialiased when shrinking); padding is 0."""
-    box = box_of(*image.shape, size, resize)
+    box = box_of(image.shape[0], image.shape[1], size, resize)
     return _place(Image.fromarray(image), box, size, Image.Resampling.BILINEAR)
 
 
 def resize_label(label: np.ndarray, size: int, resize: str = "stretch") -> np.ndarray:
     """(h, w) uint8 label map to (size, size) uint8, nearest neighbor; padding is background."""
-    box = box_of(*label.shape, size, resize)
+    box = box_of(label.shape[0], label.shape[1], size, resize)
     return _place(Image.fromarray(label), box, size, Image.Resampling.NEAREST)
 
 

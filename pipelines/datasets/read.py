@@ -1,4 +1,4 @@
-"""From the name of a dataset to its cases: the adapter is imported by name, so a stage depends on the selected one alone."""
+"""From the name of a dataset to its cases: the adapter is imported by name, so only the selected one is loaded."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ ADAPTERS = {
 def read_dataset(name: str, root: Path, settings: Any, *, work: Path | None = None, count: int = 0) -> Dataset:
     """Read data/raw/<name> with its adapter.
 
-    root: the dataset's folder in its published layout. settings: the block `datasets.<name>` of params.yaml. work, count:
-    an empty folder and a number of images, for the phantom alone, which writes its images there before they are read.
+    root: the dataset's folder in its published layout. settings: the block `datasets.<name>` of params.yaml. work,
+    count: an empty folder and a number of images for the phantom, which writes its images there before they are read.
     """
     if name not in ADAPTERS:
         raise DataError(f"dataset {name!r}: expected one of {', '.join(sorted(ADAPTERS))}")

@@ -1,7 +1,7 @@
 """BUSI (Al-Dhabyani et al., Data in Brief 28:104863, 2020) as published: class folders, masks beside the images.
 
-`Dataset_BUSI_with_GT/{benign,malignant,normal}/benign (1).png`, `benign (1)_mask.png`, `benign (4)_mask_1.png`; the outer
-folder may be missing, and a class folder may be split into `images/` and `mask/` as some mirrors do.
+`Dataset_BUSI_with_GT/{benign,malignant,normal}/benign (1).png`, `benign (1)_mask.png`, `benign (4)_mask_1.png`; the
+outer folder may be missing, and a class folder may be split into `images/` and `mask/` as some mirrors do.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0)
 def read_layout(
     root: Path, classes: tuple[str, ...], *, name: str, identities: dict[str, str] | None = None
 ) -> Dataset:
-    """Cases of the BUSI layout; `identities` maps a case to its patient where something else than the layout knows it."""
+    """Cases of the BUSI layout; `identities` maps a case to its patient, which the layout itself does not tell."""
     files = list_images(root)
     present = {path.relative_to(root).parts[-2].lower() for path in files if len(path.relative_to(root).parts) > 1}
     base = root / FOLDER if (root / FOLDER).is_dir() else root
@@ -74,7 +74,7 @@ def read_layout(
         classes=classes,
         foreground=("lesion",),
         terms="no clear license: research use, do not redistribute",
-        citation="Al-Dhabyani et al., Data in Brief 28:104863, 2020; Pawlowska, Karwat, Zolek, Data in Brief 48:109247, 2023",
+        citation="Al-Dhabyani et al., Data in Brief 28:104863, 2020; Pawlowska et al., Data in Brief 48:109247, 2023",
         expected={key: EXPECTED[key] for key in classes},
         reduced_below=REDUCED,
         findings=tuple(findings),

@@ -1,4 +1,4 @@
-"""The embedded physics phantom: written in the BUSI layout into the stage's own folder, then read by the BUSI reader."""
+"""The embedded physics phantom: written in the BUSI layout into the stage's folder, then read by the BUSI reader."""
 
 from __future__ import annotations
 

@@ -87,8 +87,10 @@ def make_image(seed: int, view: View) -> PhantomImage:
 
 
 def make_images(seed: int, count: int, classes: tuple[str, ...]) -> Iterator[PhantomImage]:
-    """The images of `plan`, in its order. Threads share the work: each image has random streams of its own, so the bytes
-    do not depend on their number."""
+    """The images of `plan`, in its order.
+
+    Threads share the work: each image has random streams of its own, so the bytes do not depend on their number.
+    """
     views = plan(seed, count, classes)
     workers = min(4, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:

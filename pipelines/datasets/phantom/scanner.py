@@ -1,8 +1,8 @@
 """Physics of the phantom: scatterers, point spread function, envelope, log compression.
 
 Convolution model: echo = scatterer map * point spread function (Bamber and Dickinson 1980; Meunier and Bertrand 1995).
-Axial and lateral blur are separable, so the axial pulse is applied per line in the frequency domain, and only its band is
-kept: the inverse transform of that band alone is the complex envelope at a lower sampling rate, exactly.
+Axial and lateral blur are separable, so the axial pulse is applied per line in the frequency domain, and only its band
+is kept: the inverse transform of that band alone is the complex envelope at a lower sampling rate.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ RESOLUTION = 0.35e-3  # lateral full width at half maximum at the focus, m
 @dataclass(frozen=True)
 class Scanner:
     """fc: center frequency, Hz; cycles: of the pulse; focus: share of the depth; dynamic_range: dB; gamma: gray curve;
-    gain_error: delta of the depth gain; noise: dB below the 99.5th percentile; level: where the display's top lies, dB.
+    gain_error: delta of the depth gain; decay: dB that the gain lacks at the bottom; noise: dB against the 99.5th
+    percentile; level: dB that this percentile is shown above white; looks: angles of the spatial compounding.
     """
 
     fc: float
@@ -33,8 +34,10 @@ class Scanner:
     dynamic_range: float
     gamma: float
     gain_error: float
+    decay: float
     noise: float
     level: float
+    looks: int
 
     def facts(self) -> dict[str, float]:
         return {name: round(float(value), 6) for name, value in asdict(self).items()}
@@ -46,11 +49,13 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
         fc=float(rng.uniform(7.5e6, 10e6)),
         cycles=float(rng.uniform(2.0, 3.0)),
         focus=float(rng.uniform(0.3, 0.65)),
-        dynamic_range=float(rng.uniform(50.0, 62.0)),
-        gamma=float(rng.uniform(1.15, 1.7)),
-        gain_error=float(rng.uniform(-0.10, 0.10)),
+        dynamic_range=float(rng.uniform(45.0, 58.0)),
+        gamma=float(rng.uniform(1.2, 1.8)),
+        gain_error=float(rng.uniform(-0.10, 0.05)),
+        decay=float(rng.uniform(6.0, 20.0)),
         noise=float(rng.uniform(-55.0, -45.0)),
-        level=float(rng.uniform(-4.0, 4.0)),
+        level=float(rng.uniform(-11.0, 0.0)),
+        looks=int(rng.integers(2, 6)),
     )
 
 
@@ -69,7 +74,7 @@ def envelope(
 ) -> np.ndarray:
     """Linear envelope (rows, COLUMNS) float32 before compression, rows about 3 per pulse length.
 
-    echogenicity (dB) and attenuation (dB/(cm MHz)): any grid over the width x depth rectangle, in m; it is interpolated.
+    echogenicity (dB) and attenuation (dB/(cm MHz)): any grid over the width x depth rectangle (m); it is interpolated.
     """
     fine = rows_of(depth, scanner.fc)
     amplitude_db = echogenicity + _loss_and_gain(attenuation, depth, scanner)
@@ -78,8 +83,13 @@ def envelope(
     edge = np.abs(np.gradient(echogenicity, axis=0))
     amplitude = amplitude * (1.0 + 0.15 * edge)
     upright = Image.fromarray(amplitude.astype(np.float32)).resize((COLUMNS, fine), Image.Resampling.BILINEAR)
-    scatterers = rng.standard_normal((fine, COLUMNS), dtype=np.float32) * np.array(upright)
-    return _blur(_axial(scatterers, scanner), width, scanner)
+    strength = np.array(upright)
+    # Compounding adds envelopes seen from angles so far apart that their speckle is independent.
+    looks = [
+        _blur(_axial(rng.standard_normal((fine, COLUMNS), dtype=np.float32) * strength, scanner), width, scanner)
+        for _ in range(scanner.looks)
+    ]
+    return np.mean(looks, axis=0)
 
 
 def _loss_and_gain(attenuation: np.ndarray, depth: float, scanner: Scanner) -> np.ndarray:
@@ -88,12 +98,12 @@ def _loss_and_gain(attenuation: np.ndarray, depth: float, scanner: Scanner) -> n
     step, mhz = depth * 100.0 / rows, scanner.fc / 1e6
     loss = -2.0 * mhz * np.cumsum(attenuation, axis=0) * step
     gain = 2.0 * BACKGROUND_ATTENUATION * mhz * (np.arange(rows) + 1) * step * (1.0 + scanner.gain_error)
-    # The gain saturates: a scanner cannot lift what lies below its noise, and nobody scans with it 20 dB too high.
+    gain -= scanner.decay * ((np.arange(rows) + 0.5) / rows) ** 1.5
     return loss + gain[:, None]
 
 
 def _axial(scatterers: np.ndarray, scanner: Scanner) -> np.ndarray:
-    """Convolve each line with exp(-t^2 / (2 s^2)) cos(2 pi fc t), s = sig / 1.5, sig = cycles / (2 fc); complex envelope.
+    """Complex envelope of lines convolved with exp(-t^2 / (2 s^2)) cos(2 pi fc t), s = cycles / (3 fc).
 
     The spectrum of the pulse is a Gaussian about fc with deviation 1 / (2 pi s); three deviations each side are kept.
     """
@@ -120,7 +130,7 @@ def _blur(echo: np.ndarray, width: float, scanner: Scanner) -> np.ndarray:
         weight = np.clip(1.0 - np.abs(position - index), 0.0, 1.0).astype(np.float32)
         rows = np.flatnonzero(weight)
         part = echo[rows]
-        blurred = gaussian_filter1d(part.real, sigma, axis=1) + 1j * gaussian_filter1d(part.imag, sigma, axis=1)
+        blurred = gaussian_filter1d(part, sigma, axis=1)
         result[rows] += (blurred * (weight[rows, None] * np.sqrt(2 * np.sqrt(np.pi) * sigma))).astype(np.complex64)
     return np.abs(result)
 
@@ -129,8 +139,9 @@ def compress(env: np.ndarray, scanner: Scanner, rng: np.random.Generator) -> np.
     """Noise, log compression to the dynamic range, gray curve: (rows, columns) float32 in 0..1."""
     reference = float(np.percentile(env, 99.5))
     deeper = np.linspace(0.0, 8.0, len(env))[:, None]  # noise rises with the depth gain
-    sigma = reference * 10.0 ** ((scanner.noise + deeper) / 20.0)
-    noisy = np.hypot(env + sigma * rng.standard_normal(env.shape), sigma * rng.standard_normal(env.shape))
+    sigma = (reference * 10.0 ** ((scanner.noise + deeper) / 20.0)).astype(np.float32)
+    noise = sigma * rng.standard_normal((2, *env.shape), dtype=np.float32)
+    noisy = np.hypot(env + noise[0], noise[1])
     decibel = 20.0 * np.log10(np.maximum(noisy, reference * 1e-6) / reference) + scanner.level
     shown = np.clip((decibel + scanner.dynamic_range) / scanner.dynamic_range, 0.0, 1.0)
     return (shown**scanner.gamma).astype(np.float32)

@@ -21,9 +21,10 @@ AREA_LIMITS = (0.005, 0.42)
 class Lesion:
     """An ellipse with a wavy boundary (recipe 8.2.3).
 
-    x, z: center, m; a, b: half axes across and along depth before rotation, m; angle: rad; waves: (n, 3) rows of order k,
-    amplitude and phase of the boundary beta(phi) = 1 + sum A_k cos(k phi + psi_k); softness: width q of the edge;
-    level: dB against the surrounding; excess: attenuation against the surrounding; cyst: without echoes inside.
+    x, z: center, m; a, b: half axes across and along depth before rotation, m; angle: rad; waves: (n, 3) rows of order
+    k, amplitude and phase of the boundary beta(phi) = 1 + sum A_k cos(k phi + psi_k); softness: width q of the edge;
+    level: dB against the surrounding; excess: attenuation against it, dB/(cm MHz); heterogeneity: dB inside; capsule:
+    dB of a thin bright rim; calcifications: (n, 3) rows x, z, size, m.
     """
 
     x: float
@@ -46,8 +47,8 @@ class Lesion:
         v = -np.sin(self.angle) * dx + np.cos(self.angle) * dz
         radius, phi = np.hypot(u / self.a, v / self.b), np.arctan2(v / self.b, u / self.a)
         beta = np.ones_like(radius)
-        for k, amplitude, phase in self.waves:
-            beta = beta + amplitude * np.cos(k * phi + phase)
+        for k, amplitude, phase in self.waves.tolist():
+            beta += amplitude * np.cos(k * phi + phase)
         return radius / np.maximum(beta, 0.3)
 
 
@@ -61,6 +62,7 @@ class Anatomy:
     levels: tuple[float, ...]
     interfaces: tuple[np.ndarray, ...]
     textures: np.ndarray
+    fibers: np.ndarray
     ligaments: np.ndarray
     lobules: np.ndarray
     shadows: np.ndarray
@@ -69,7 +71,7 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class Tissue:
-    """On the (rows, columns) grid of the scan: echogenicity dB, attenuation dB/(cm MHz), lesion masks (L, rows, columns)."""
+    """On a (rows, columns) grid: echogenicity, dB; attenuation, dB/(cm MHz); lesion masks (L, rows, columns)."""
 
     echogenicity: np.ndarray
     attenuation: np.ndarray
@@ -84,11 +86,11 @@ def draw_anatomy(rng: np.random.Generator, class_name: str, lesions: int = 1) ->
     gland = fat + rng.uniform(0.28, 0.42)
     layers = (rng.uniform(0.025, 0.05), fat, min(gland, 0.80), min(gland, 0.80) + rng.uniform(0.09, 0.16))
     levels = (
-        rng.uniform(3.0, 7.0),  # skin
-        rng.uniform(-9.0, -4.0),  # subcutaneous fat
+        rng.uniform(1.0, 5.0),  # skin
+        rng.uniform(-6.0, -1.0),  # subcutaneous fat
         rng.uniform(-1.0, 4.0),  # gland
-        rng.uniform(-8.0, -2.0),  # muscle
-        rng.uniform(-12.0, -5.0),  # chest wall
+        rng.uniform(-7.0, -1.0),  # muscle
+        rng.uniform(-10.0, -4.0),  # chest wall
     )
     anatomy = Anatomy(
         width=width,
@@ -96,13 +98,11 @@ def draw_anatomy(rng: np.random.Generator, class_name: str, lesions: int = 1) ->
         layers=layers,
         levels=levels,
         interfaces=tuple(_waves(rng, scale) for scale in (0.004, 0.03, 0.035, 0.02)),
-        textures=np.stack([_noise(rng, sigma) for sigma in (1.2, 2.5, 6.0)]),
+        textures=np.stack([_noise(rng, (sigma * 0.75, sigma * 1.3)) for sigma in (1.2, 2.5, 6.0)]),
+        fibers=_noise(rng, (0.8, rng.uniform(4.0, 9.0)), rows=192),
         ligaments=_ligaments(rng, fat),
         lobules=_lobules(rng, depth, fat, min(gland, 0.80)),
-        shadows=np.stack(
-            [rng.uniform(-0.1, 1.1, 2), rng.uniform(0.01, 0.05, 2), rng.uniform(0.0, 0.45, 2) * (rng.random(2) < 0.5)],
-            1,
-        ),
+        shadows=_shadows(rng),
         lesions=(),
     )
     found: list[Lesion] = []
@@ -132,7 +132,8 @@ def move(anatomy: Anatomy, rng: np.random.Generator) -> Anatomy:
         interfaces=tuple(
             np.stack([waves[:, 0], waves[:, 1], waves[:, 2] - waves[:, 0] * dx], 1) for waves in anatomy.interfaces
         ),
-        textures=np.roll(anatomy.textures, round(shift * anatomy.textures.shape[2]), axis=2),
+        textures=np.roll(anatomy.textures, round(shift * 128), axis=2),
+        fibers=np.roll(anatomy.fibers, round(shift * 128), axis=1),
         ligaments=anatomy.ligaments + np.array([shift, 0, 0, 0, 0]),
         lobules=anatomy.lobules + np.array([shift, 0, 0, 0, 0]),
     )
@@ -140,64 +141,78 @@ def move(anatomy: Anatomy, rng: np.random.Generator) -> Anatomy:
 
 def render(anatomy: Anatomy, rows: int, columns: int) -> Tissue:
     """Evaluate the anatomy on a (rows, columns) grid of the rectangle width x depth; row 0 is the skin."""
-    zs = (np.arange(rows) + 0.5) / rows
-    xs = (np.arange(columns) + 0.5) / columns
+    zs = ((np.arange(rows) + 0.5) / rows).astype(np.float32)
+    xs = ((np.arange(columns) + 0.5) / columns).astype(np.float32)
     echogenicity = _layered(anatomy, zs, xs)
     x, z = np.meshgrid(xs * anatomy.width, zs * anatomy.depth)
     attenuation = np.full((rows, columns), BACKGROUND_ATTENUATION, np.float32)
-    attenuation += _contact_shadows(anatomy, xs)[None, :]
+    attenuation += _contact_shadows(anatomy, xs, zs)
     texture = _sample(anatomy.textures[0], zs, xs)
     masks = np.zeros((len(anatomy.lesions), rows, columns), bool)
     for index, lesion in enumerate(anatomy.lesions):
         rho = lesion.rho(x, z)
-        inside = 1.0 / (1.0 + np.exp(np.clip((rho - 1.0) / lesion.softness, -40, 40)))
+        inside = _step((1.0 - rho) / lesion.softness)
         near = (rho > 1.0) & (rho < 1.5)
         around = float(echogenicity[near].mean()) if near.any() else 0.0
         level = around + lesion.level + lesion.heterogeneity * texture
         echogenicity = echogenicity * (1.0 - inside) + level * inside
-        echogenicity += lesion.capsule * np.exp(-(((rho - 1.0) / 0.05) ** 2))
-        for cx, cz, size in lesion.calcifications:
-            spot = np.exp(-((x - cx) ** 2 + (z - cz) ** 2) / (2 * size**2))
-            echogenicity += 16.0 * spot
-            attenuation += 1.0 * spot
+        echogenicity += lesion.capsule * _bump((rho - 1.0) / 0.05)
+        for cx, cz, size in lesion.calcifications.tolist():
+            echogenicity += 16.0 * _bump(np.hypot(x - cx, z - cz) / (1.4 * size))
         attenuation += (lesion.excess * inside).astype(np.float32)
         masks[index] = rho < 1.0
     return Tissue(echogenicity.astype(np.float32), attenuation, masks)
 
 
 def _layered(anatomy: Anatomy, zs: np.ndarray, xs: np.ndarray) -> np.ndarray:
-    """Echogenicity without lesions: layers with soft wavy interfaces, each with a texture of its own, streaks, lobules."""
+    """Echogenicity without lesions: layers with wavy interfaces and own textures, fascia, lobules, ligaments."""
     x = xs * anatomy.width
-    coarse, middle, fine = (
-        _sample(texture, zs, xs) for texture in (anatomy.textures[2], anatomy.textures[1], anatomy.textures[0])
-    )
-    striae = np.sin(2 * np.pi * (zs[:, None] * 34 + 1.3 * middle))
+    fine, middle, coarse = (_sample(texture, zs, xs) for texture in anatomy.textures)
+    # fibers run along the layers: the field is sampled at a depth that follows the waves of the deepest interface
+    waves = anatomy.interfaces[2]
+    bend = 0.6 * _height(waves[:2], x)
+    fibers = _sample(anatomy.fibers, zs[:, None] - bend[None, :] - 0.015 * coarse, xs)
+    fibers = fibers * np.clip(0.9 + 0.6 * middle, 0.1, 2.0)  # bundles end, new ones begin
     textures = (
         0.5 * fine,
-        1.4 * coarse + 0.8 * fine,
-        2.6 * coarse + 2.0 * middle + 1.0 * fine,
-        1.2 * coarse + 1.5 * striae,
-        2.0 * coarse,
+        1.0 * coarse + 0.8 * fine + 0.8 * np.clip(fibers - 1.2, 0, None) * 4,
+        1.8 * coarse + 1.5 * middle + 2.6 * fibers,
+        1.0 * coarse + 3.6 * fibers,
+        1.5 * coarse + 3.0 * fibers,
     )
-    level = np.full((len(zs), len(xs)), anatomy.levels[0]) + textures[0]
+    level = np.full((len(zs), len(xs)), anatomy.levels[0], np.float32) + textures[0]
     for boundary, waves, value, texture in zip(
         anatomy.layers, anatomy.interfaces, anatomy.levels[1:], textures[1:], strict=True
     ):
-        depth = boundary + (waves[:, 1, None] * np.sin(waves[:, 0, None] * x + waves[:, 2, None])).sum(0)
-        distance = zs[:, None] - depth[None, :]
-        below = 1.0 / (1.0 + np.exp(np.clip(-distance / 0.006, -40, 40)))
+        distance = zs[:, None] - boundary - _height(waves, x)[None, :]
+        below = _step(distance / 0.006)
         level = level * (1 - below) + (value + texture) * below
-        # fascia: a thin bright line, broken where the texture is dark
-        level += np.clip(3.5 + 1.5 * coarse, 0, 7) * np.exp(-((distance / 0.006) ** 2))
-    for cx, cz, a, b, depth_db in anatomy.lobules:
+        # fascia: a thin bright line, broken where the coarse texture is low
+        level += np.clip(5.0 + 3.0 * coarse, 0, 10) * _bump(distance / 0.006)
+    for cx, cz, a, b, contrast in anatomy.lobules.tolist():
         rho = np.hypot((xs[None, :] - cx) / a, (zs[:, None] - cz) / b) * (1.0 + 0.12 * coarse)
-        level += depth_db / (1.0 + np.exp(np.clip((rho - 1.0) / 0.15, -40, 40)))
-        level += 3.0 * np.exp(-(((rho - 1.05) / 0.12) ** 2)) * np.clip(0.5 + 0.7 * middle, 0, 2)
-    for cx, cz, slope, length, brightness in anatomy.ligaments:
+        level += contrast * _step((1.0 - rho) / 0.15)
+        level += 4.0 * _bump((rho - 1.05) / 0.10) * np.clip(0.5 + 0.7 * middle, 0, 2)
+    for cx, cz, slope, length, brightness in anatomy.ligaments.tolist():
         along = xs[None, :] - cx
-        line = np.abs(zs[:, None] - cz - slope * along - 0.02 * middle)
-        level += brightness * np.exp(-((line / 0.008) ** 2) - (along / length) ** 2)
+        line = zs[:, None] - cz - slope * along - 0.025 * coarse
+        level += brightness * _bump(line / 0.006) * _bump(along / length)
     return level
+
+
+def _step(x: np.ndarray) -> np.ndarray:
+    """Logistic function, 0 far below 0 and 1 far above."""
+    return 1.0 / (1.0 + np.exp(np.clip(-x, -30.0, 30.0)))
+
+
+def _bump(x: np.ndarray) -> np.ndarray:
+    """exp(-x^2), cut off where it would fall into slow subnormal numbers."""
+    return np.exp(-np.minimum(x * x, 30.0))
+
+
+def _height(waves: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Deviation of a wavy interface from its mean depth at x (m), as a share of the image depth."""
+    return (waves[:, 1, None] * np.sin(waves[:, 0, None] * x + waves[:, 2, None])).sum(0).astype(np.float32)
 
 
 def _draw_lesion(rng: np.random.Generator, class_name: str, anatomy: Anatomy, index: int, count: int) -> Lesion:
@@ -244,14 +259,14 @@ def _draw_contrast(rng: np.random.Generator, malignant: bool) -> tuple[float, fl
     """(level dB, attenuation excess, cyst). At least 30 % of all lesions are within 3 dB of their surrounding."""
     kind = rng.random()
     cyst = False
-    if kind < 0.34:
-        level = float(rng.uniform(-3.0, -0.5 if rng.random() < 0.85 else 2.0))
+    if kind < 0.31:
+        level = float(rng.uniform(-3.0, -1.5 if rng.random() < 0.9 else 2.0))
     elif kind < 0.96 or malignant:
-        level = float(rng.uniform(-15.0, -4.0))
+        level = float(rng.uniform(-20.0, -7.0))
     else:
         level, cyst = -32.0, True
     if malignant:
-        excess = float(rng.uniform(0.25, 1.0)) if rng.random() < 0.7 else float(rng.uniform(-0.1, 0.15))
+        excess = float(rng.uniform(0.2, 0.8)) if rng.random() < 0.7 else float(rng.uniform(-0.1, 0.15))
     else:
         excess = float(rng.uniform(-0.45, -0.15)) if rng.random() < 0.65 else float(rng.uniform(-0.1, 0.2))
     return level, excess, cyst
@@ -260,20 +275,21 @@ def _draw_contrast(rng: np.random.Generator, malignant: bool) -> tuple[float, fl
 def _waves(rng: np.random.Generator, scale: float) -> np.ndarray:
     """(4, 3): wave numbers of 12 to 60 mm wavelength, amplitudes falling with the wave number, phases."""
     wavelength = np.array([0.060, 0.034, 0.020, 0.012]) * rng.uniform(0.8, 1.2, 4)
-    amplitude = scale * rng.standard_normal(4) * np.array([1.0, 0.6, 0.35, 0.15])
+    amplitude = scale * rng.standard_normal(4) * np.array([1.0, 0.6, 0.3, 0.1])
     return np.stack([2 * np.pi / wavelength, amplitude, rng.uniform(0, 2 * np.pi, 4)], 1)
 
 
-def _noise(rng: np.random.Generator, sigma: float) -> np.ndarray:
-    """(96, 128) smooth noise, zero mean and unit deviation, wider than deep as tissue is; periodic across."""
-    field = gaussian_filter(rng.standard_normal((96, 128)), (sigma * 0.75, sigma * 1.3), mode="wrap")
-    return (field - field.mean()) / field.std()
+def _noise(rng: np.random.Generator, sigma: tuple[float, float], rows: int = 96) -> np.ndarray:
+    """(rows, 128) smooth noise, zero mean and unit deviation; sigma (deep, across) in cells; periodic across."""
+    field = gaussian_filter(rng.standard_normal((rows, 128)), sigma, mode="wrap")
+    return ((field - field.mean()) / field.std()).astype(np.float32)
 
 
 def _sample(field: np.ndarray, zs: np.ndarray, xs: np.ndarray) -> np.ndarray:
-    """Bilinear sampling of a (96, 128) field at relative depths and positions in 0..1."""
-    rows, columns = np.meshgrid(zs * (field.shape[0] - 1), xs * (field.shape[1] - 1), indexing="ij")
-    return map_coordinates(field, [rows, columns], order=1, mode="nearest")
+    """Bilinear sampling at relative positions xs (columns,) and depths zs (rows,) or (rows, columns), in 0..1."""
+    rows = np.broadcast_to(zs[:, None] if zs.ndim == 1 else zs, (len(zs), len(xs))) * (field.shape[0] - 1)
+    columns = np.broadcast_to(xs[None, :], rows.shape) * (field.shape[1] - 1)
+    return map_coordinates(field, [rows, columns], order=1, mode="mirror")
 
 
 def _ligaments(rng: np.random.Generator, fat: float) -> np.ndarray:
@@ -300,13 +316,35 @@ def _lobules(rng: np.random.Generator, depth: float, fat: float, gland: float) -
             rng.uniform(0.08, gland, count),
             rng.uniform(0.06, 0.20, count),
             rng.uniform(0.025, 0.07, count),
-            rng.uniform(-6.5, -1.5, count),
+            rng.uniform(-5.0, -1.0, count),
         ],
         1,
     )
 
 
-def _contact_shadows(anatomy: Anatomy, xs: np.ndarray) -> np.ndarray:
-    """Extra attenuation per column, dB/(cm MHz): weak contact of the probe, shadows from above the image."""
-    center, width, excess = anatomy.shadows.T
-    return (excess[:, None] * np.exp(-(((xs[None, :] - center[:, None]) / width[:, None]) ** 2))).sum(0)
+def _shadows(rng: np.random.Generator) -> np.ndarray:
+    """(3, 4): position, width, depth at which it starts (shares), excess attenuation dB/(cm MHz).
+
+    The first two lie at the sides, where a probe loses contact; the third anywhere, as below a dense ligament.
+    """
+    return np.array(
+        [
+            [rng.uniform(-0.15, 0.05), rng.uniform(0.08, 0.20), 0.0, rng.uniform(0.0, 0.4)],
+            [rng.uniform(0.95, 1.15), rng.uniform(0.08, 0.20), 0.0, rng.uniform(0.0, 0.4)],
+            [
+                rng.random(),
+                rng.uniform(0.04, 0.12),
+                rng.uniform(0.1, 0.6),
+                rng.uniform(0.0, 0.5) * (rng.random() < 0.5),
+            ],
+        ]
+    )
+
+
+def _contact_shadows(anatomy: Anatomy, xs: np.ndarray, zs: np.ndarray) -> np.ndarray:
+    """Extra attenuation (rows, columns), dB/(cm MHz)."""
+    total = np.zeros((len(zs), len(xs)), np.float32)
+    for center, width, start, excess in anatomy.shadows.tolist():
+        column = np.exp(-(((xs - center) / width) ** 2))
+        total += excess * np.clip((zs - start) / 0.15, 0.0, 1.0)[:, None] * column[None, :]
+    return total
