@@ -22,6 +22,7 @@ class World:
 
     def __init__(self, root: Path, *, dataset: str = "phantom", arms: dict[str, list[str]] | None = None) -> None:
         self.root, self.dataset = root, dataset
+        root.mkdir(parents=True, exist_ok=True)
         self.arms = arms or {"plain": ["supervised", "control"], "synthetic": ["both"], "phantom": []}
         self.cases = [f"case{i:02d}" for i in range(TRAIN + TEST + 2)]
         self.write_params()

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+
+from pipelines.report.gather import Cell, Gathered, Selection
+from pipelines.report.table import AVERAGED, arm_rows
+from pipelines.runtime.errors import ArtifactError
+
+
+def line(
+    case: str, dice: float, *, mode: str = "refine", area: float = 0.1, empty: str = "", predicted: float = 0.1
+) -> dict:
+    row = {"case": case, "group": case[0], "mode": mode, "foreground": "lesion", "empty": empty}
+    row |= {"target_area": str(area), "predicted_area": str(predicted), "largest_component": str(predicted)}
+    return row | dict.fromkeys(AVERAGED, str(dice)) | {"hd95_mm": "", "assd_mm": ""}
+
+
+def gathered(
+    cells: dict[tuple[str, int], list[dict]], arms: tuple[str, ...], seeds: tuple[int, ...], **metrics
+) -> Gathered:
+    known = {
+        key: Cell(*key, rows=rows, metrics=metrics.get(key[0], {}), overlays=[], curve=[])
+        for key, rows in cells.items()
+    }
+    return Gathered(
+        selection=Selection("phantom", "smoke", arms, seeds, 0.5, {}),
+        dataset={},
+        counts=[],
+        integrity=None,
+        leakage=None,
+        duplicates={},
+        training=np.zeros((1, 4, 4), np.uint8),
+        cells={(arm, seed): known.get((arm, seed)) for arm in arms for seed in seeds},
+    )
+
+
+def test_scores_are_averaged_over_seeds_then_images():
+    cells = {("real", 0): [line("a1", 0.2), line("b1", 0.6)], ("real", 1): [line("a1", 0.4), line("b1", 0.8)]}
+    (row,) = arm_rows(gathered(cells, ("real",), (0, 1, 2)), 200)
+    assert row.dice.mean == pytest.approx(0.5)
+    assert row.per_image == pytest.approx((0.3, 0.7))
+    assert row.median == pytest.approx(0.5)
+    assert row.seed_sd == pytest.approx(np.std([0.4, 0.6], ddof=1))
+    assert (row.seeds, row.missing, row.images, row.groups) == ((0, 1), (2,), 2, 2)
+    assert row.means["hd95_mm"] is None
+
+
+def test_gain_is_paired_by_image_and_common_seed():
+    cells = {
+        ("control", 0): [line("a1", 0.5), line("b1", 0.1)],
+        ("real", 0): [line("b1", 0.3), line("a1", 0.7)],  # another order of rows
+        ("real", 1): [line("a1", 0.0), line("b1", 0.0)],  # no control of this seed
+    }
+    control, real = arm_rows(gathered(cells, ("control", "real"), (0, 1)), 200)
+    assert control.gain is None
+    assert (real.gain.mean, real.gain.low, real.gain.high) == pytest.approx((0.2, 0.2, 0.2))
+
+
+def test_no_gain_without_control():
+    (row,) = arm_rows(gathered({("real", 0): [line("a1", 0.5)]}, ("real",), (0,)), 200)
+    assert row.gain is None
+
+
+def test_copies_of_test_images_withdraw_the_gain():
+    cells = {("control", 0): [line("a1", 0.5)], ("both", 0): [line("a1", 0.9)]}
+    for hard, expected in ((0, 0.4), (1, None)):
+        found = gathered(
+            cells, ("control", "both"), (0,), both={"copies_of_test": {"samples": 5, "flagged": 2, "hard": hard}}
+        )
+        row = arm_rows(found, 200)[1]
+        assert row.copies == (2, hard)
+        assert (row.gain.mean if row.gain else None) == (pytest.approx(expected) if expected else None)
+
+
+def test_lesion_free_and_missed_images():
+    rows = [
+        line("a1", 0.0, empty="prediction"),
+        line("b1", 0.8),
+        line("n1", 1.0, area=0.0, empty="both", predicted=0.0),
+    ]
+    rows.append(line("n2", 0.0, area=0.0, empty="target", predicted=0.004))
+    (row,) = arm_rows(gathered({("real", 0): rows}, ("real",), (0,)), 200)
+    assert row.dice.mean == pytest.approx(0.4)
+    assert row.missed == 1.0
+    assert (row.lesion_free, row.false_positive, row.false_component) == (2, 0.5, 0.0)
+
+
+def test_modes_are_rows_of_their_own_and_arms_not_run_are_empty():
+    cells = {("real", 0): [line("a1", 0.5), line("a1", 0.4, mode="direct")]}
+    rows = arm_rows(gathered(cells, ("real", "both"), (0,)), 200)
+    assert [(row.arm, row.mode, row.seeds) for row in rows] == [
+        ("real", "refine", (0,)),
+        ("real", "direct", (0,)),
+        ("both", "", ()),
+    ]
+
+
+def test_arms_on_other_test_images_are_an_error():
+    cells = {("control", 0): [line("a1", 0.5)], ("real", 0): [line("a1", 0.5), line("b1", 0.5)]}
+    with pytest.raises(ArtifactError, match="b1"):
+        arm_rows(gathered(cells, ("control", "real"), (0,)), 200)
