@@ -17,17 +17,21 @@ class EncoderParams(Block):
 
 
 class MaskDiffusionParams(Block):
-    """T, beta_start, beta_end: linear schedule. input_scale: b. start, steps, seeds: of the warm-started refiner."""
+    """T, beta_start, beta_end: linear schedule. input_scale: b. start, steps, seeds: of the warm-started refiner.
+
+    estimate, strength: what the denoiser starts from in training, and how damaged it is (1: as the defaults say).
+    """
 
     T: int = Field(ge=2, le=10_000)
     beta_start: float = Field(gt=0.0, lt=1.0)
     beta_end: float = Field(gt=0.0, lt=1.0)
     input_scale: float = Field(gt=0.0, le=1.0)
-    mode: Literal["direct", "refine", "fast", "quality", "ensemble"]
+    mode: Literal["direct", "refine", "fast", "quality", "ensemble", "posterior"]
     start: int = Field(ge=1)
     steps: int = Field(ge=1, le=1000)
     seeds: int = Field(ge=1, le=64)
     estimate: Literal["corrupt", "self", "truth"]
+    strength: float = Field(ge=0.0, le=3.0)
 
 
 class SemiParams(Block):
@@ -46,10 +50,15 @@ class UnetParams(Block):
 
 
 class CrossdiffParams(Block):
-    """twin: the same network and calls without diffusion. aux_decoders: perturbed decoders beside the main one."""
+    """twin: the same network and calls without diffusion. aux_decoders: perturbed decoders beside the main one.
+
+    global_context: attention over the coarsest map. multi_scale: the image enters the denoiser at all scales.
+    """
 
     twin: bool
     aux_decoders: int = Field(ge=0, le=3)
+    global_context: bool
+    multi_scale: bool
 
 
 class SegmenterParams(Block):

@@ -1,0 +1,99 @@
+"""The shared image encoder (EfficientNet-Lite0, Tan and Le 2019) on one gray channel, and its normalization."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from pipelines.runtime.weights import load_lite0_into
+
+Norm = Literal["bn", "frozen_bn"]
+TENSORFLOW_EPS = 1e-3  # of the BatchNorm layers that the Lite0 weights were trained with
+
+
+def resolve_norm(norm: str, weights: str) -> Norm:
+    """`auto`: pretrained statistics are kept as they are, a network from scratch measures its own."""
+    if norm == "auto":
+        return "frozen_bn" if weights != "none" else "bn"
+    return "bn" if norm == "bn" else "frozen_bn"
+
+
+class ImageEncoder(nn.Module):
+    """An encoder of segmentation-models-pytorch that normalizes its input itself.
+
+    name: as smp names it. norm: `bn`, or `frozen_bn` (running statistics constant, scale and shift trained). mean,
+    std: of the images in [0, 1]. Without stochastic depth: all randomness of a step comes from its draws.
+    """
+
+    def __init__(self, name: str, norm: Norm, mean: float, std: float) -> None:
+        super().__init__()
+        import segmentation_models_pytorch as smp
+
+        self.net = smp.encoders.get_encoder(name, in_channels=1, depth=5, weights=None)
+        self.norm, self.mean, self.std = norm, mean, std
+        self.channels: list[int] = list(self.net.out_channels[1:])  # f1..f5, strides 2..32
+        for module in self.net.modules():
+            if hasattr(module, "drop_prob"):
+                module.drop_prob = 0.0
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = TENSORFLOW_EPS
+        for unused in ("conv_head", "bn2"):  # behind f5, only a classifier needs them
+            if hasattr(self.net, unused):
+                setattr(self.net, unused, nn.Identity())
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """images: (B, 1, H, W) in [0, 1], sides multiples of 32 -> f1..f5 (B, C_l, H / 2^l, W / 2^l)."""
+        return self.net((images - self.mean) / self.std)[1:]
+
+    def train(self, mode: bool = True) -> ImageEncoder:
+        super().train(mode)
+        if self.norm == "frozen_bn":
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+
+def load_pretrained(encoder: ImageEncoder, name: str) -> None:
+    """Put the ImageNet weights of the pip package into the encoder, in place; ArtifactError when they do not fit."""
+    import segmentation_models_pytorch as smp
+
+    whole = smp.encoders.get_encoder(name, in_channels=1, depth=5, weights=None)
+    load_lite0_into(whole, channels=1)
+    encoder.net.load_state_dict({k: v for k, v in whole.state_dict().items() if k in encoder.net.state_dict()})
+
+
+@contextmanager
+def kept_statistics(module: nn.Module) -> Iterator[None]:
+    """Inside, BatchNorm layers in training mode normalize by the batch but leave their running statistics alone."""
+    layers = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+
+
+def by_stream(
+    module: nn.Module, forward: Callable[[Tensor], list[Tensor]], images: Tensor, synthetic: Tensor
+) -> list[Tensor]:
+    """Run real and synthetic rows apart where BatchNorm would mix them: synthetic rows move no running statistic.
+
+    images: (B, 1, H, W); synthetic: (B,) bool. Returns what `forward` gives for all rows, in their order.
+    """
+    mixes = any(isinstance(m, nn.BatchNorm2d) and m.training for m in module.modules())
+    if not mixes or not bool(synthetic.any()):
+        return forward(images)
+    rows = torch.cat([torch.nonzero(~synthetic)[:, 0], torch.nonzero(synthetic)[:, 0]])
+    back = torch.argsort(rows)
+    parts = [] if bool(synthetic.all()) else [forward(images[~synthetic])]
+    with kept_statistics(module):
+        parts.append(forward(images[synthetic]))
+    return [torch.cat(maps)[back] for maps in zip(*parts, strict=True)]

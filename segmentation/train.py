@@ -1,0 +1,211 @@
+"""Stages segment, segment_synthetic, segment_phantom: train one segmenter on one arm with one seed.
+
+`python -m segmentation.train --arm both --seed 0`. The arm decides what is read: synthetic images only as far as the
+audit kept them, and not at all where its verdict is `fail`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipelines.datasets.case import Prepared, labeled_rows, load_prepared, rows_of_part
+from pipelines.params.segmenter import SegmentParams
+from pipelines.runtime.artifacts import load_array, read_csv, read_json
+from pipelines.runtime.errors import ParamsError, RefusedError
+from pipelines.runtime.randomness import derive
+from pipelines.runtime.stage import Run, Stage, run_stage
+from pipelines.runtime.trainer import Step, TrainSettings, train
+from segmentation.batches import ARMS, Kind, Pool, Pools, check_pools, make_batch
+from segmentation.system import System, SystemConfig, as_module, build_system, save_system
+
+PRETRAINED_LR = 0.1  # factor on the learning rate of an encoder that already sees
+PRETRAINED_MEAN = PRETRAINED_STD = 0.5  # what the lite0 weights were trained with
+
+
+def run(run: Run) -> None:
+    """The stage's body."""
+    arm, seed = run.arguments["arm"], seed_of(run.arguments["seed"])
+    settings: SegmentParams = run.params.settings
+    prepared = load_prepared(run.inputs["prepared"])
+    pools = make_pools(run, prepared, arm)
+    check_pools(pools, arm, settings.batch_unlabeled, run.world)
+    parts = ", ".join(f"{len(pool.rows)} {kind}" for kind, pool in pools.unlabeled.items()) or "none"
+    run.log(f"{len(pools.labeled.rows)} labeled images; unlabeled: {parts}")
+    config = make_config(run, prepared, pools, arm, seed)
+    system = fresh_system(config)
+    trained = train(
+        as_module(system),
+        make_losses(system, pools, settings),
+        TrainSettings(
+            total_steps=settings.total_steps,
+            lr=settings.lr,
+            seed=seed,
+            ema_decay=settings.ema_decay,
+            checkpoint_every=settings.checkpoint_every,
+        ),
+        run,
+        param_groups=param_groups(system),
+    )
+    save_system(trained, run.out)  # type: ignore[arg-type]
+
+
+def seed_of(text: str) -> int:
+    """The seed of the command line."""
+    if not text.isdecimal():
+        raise ParamsError(f"--seed: expected a number of at least 0, found {text!r}")
+    return int(text)
+
+
+def make_pools(run: Run, prepared: Prepared, arm: str) -> Pools:
+    """Rows and arrays of an arm. Only the train part is read; of synthetic images only those the audit kept."""
+    split, kind = run.inputs["split"], ARMS[arm]
+    fraction = 1.0 if kind.all_labels else run.params.label_fraction
+    labeled, rest = labeled_rows(prepared, split, fraction)
+    names = [row["case"] for row in prepared.cases]
+    pools: dict[Kind, Pool] = {}
+    for stream in kind.streams:
+        if stream == "real":
+            pools[stream] = Pool(prepared.images, rest, [names[row] for row in rest])
+        elif stream == "synthetic":
+            pools[stream] = kept_pool(run.inputs["synthetic"], run.inputs["audit"], run.log)
+        else:
+            folder = run.inputs["phantom_pool"]
+            images = load_array(folder / "images.npy")
+            rows = list(range(len(images)))
+            pools[stream] = Pool(images, rows, [f"phantom-{row}" for row in rows])
+    foreground = len(prepared.dataset["foreground"])
+    return Pools(
+        labeled=Pool(prepared.images, labeled, [names[row] for row in labeled]),
+        labels=prepared.labels,
+        unlabeled=pools,
+        classes=1 if foreground == 1 else foreground + 1,
+        weight=kind.weight,
+    )
+
+
+def kept_pool(synthetic: Path, audit: Path, log: Callable[[str], None] = print) -> Pool:
+    """The samples that the audit kept. RefusedError on the verdict `fail`, naming its reasons; a warning otherwise."""
+    verdict = read_json(audit / "verdict.json")
+    reasons = "; ".join(verdict["reasons"])
+    if verdict["verdict"] == "fail":
+        raise RefusedError(
+            f"{audit / 'verdict.json'}: expected pass or inconclusive, found fail: {reasons}; nothing is trained on "
+            "these samples; change the generator or drop the arm from arms.synthetic"
+        )
+    if verdict["verdict"] == "inconclusive":
+        log(f"warning: the audit is inconclusive: {reasons}")
+    kept = read_csv(audit / "kept.csv")
+    return Pool(
+        load_array(synthetic / "images.npy"), [int(row["row"]) for row in kept], [row["sample"] for row in kept]
+    )
+
+
+def make_config(run: Run, prepared: Prepared, pools: Pools, arm: str, seed: int) -> SystemConfig:
+    """Everything that rebuilds the segmenter and its input."""
+    params = run.params
+    mean, std = PRETRAINED_MEAN, PRETRAINED_STD
+    if params.encoder.weights == "none":
+        pixels = prepared.images[rows_of_part(prepared, run.inputs["split"], "train")] / 255.0
+        mean, std = float(pixels.mean()), max(float(pixels.std()), 1e-3)
+    return SystemConfig(
+        system=params.system,
+        method=params.method,
+        classes=pools.classes,
+        width=params.settings.width,
+        mean=mean,
+        std=std,
+        encoder=params.encoder,
+        mask_diffusion=params.mask_diffusion,
+        semi=params.semi,
+        size=int(prepared.images.shape[1]),
+        resize=prepared.dataset["resize"],
+        foreground=list(prepared.dataset["foreground"]),
+        dataset=run.dataset,
+        phantom=bool(prepared.dataset["phantom"]),
+        arm=arm,
+        seed=seed,
+    )
+
+
+def fresh_system(config: SystemConfig) -> System:
+    """An untrained system whose first weights are a function of the seed: the same for all arms of that seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(config.seed, "init"))
+        return build_system(config, pretrained=True)
+
+
+def make_losses(system: System, pools: Pools, settings: SegmentParams) -> Callable[[Step, Any], dict[str, Tensor]]:
+    """The closure that the trainer calls; the moving average is the teacher."""
+
+    def losses(step: Step, ema: Any) -> dict[str, Tensor]:
+        batch = make_batch(pools, step, settings.batch_labeled, settings.batch_unlabeled)
+        step.cases = batch.names
+        return system.losses(batch, step.u, step.draws(settings.batch_labeled), ema)
+
+    return losses
+
+
+def param_groups(system: System) -> list[dict[str, Any]]:
+    """The pretrained encoder learns at a tenth of the rate."""
+    module = as_module(system)
+    encoder = [p for name, p in module.named_parameters() if name.startswith("encoder.")]
+    rest = [p for name, p in module.named_parameters() if not name.startswith("encoder.")]
+    scale = PRETRAINED_LR if system.config.encoder.weights != "none" else 1.0
+    return [{"params": encoder, "lr_scale": scale}, {"params": rest, "lr_scale": 1.0}]
+
+
+PLAIN_INPUTS = {"prepared": "data/prepared", "split": "data/split"}
+MORE_INPUTS: Mapping[str, Mapping[str, str]] = {
+    "segment": {},
+    "segment_synthetic": {"synthetic": "data/synthetic", "audit": "data/audit"},
+    "segment_phantom": {"phantom_pool": "data/phantom_pool/{arm}"},
+}
+
+
+def _stage(name: str) -> Stage:
+    return Stage(
+        name=name,
+        module="segmentation.train",
+        run=run,
+        output="models/segmenter/{arm}-{seed}",
+        inputs={**PLAIN_INPUTS, **MORE_INPUTS[name]},
+        params={
+            "settings": "scales.{scale}.segment",
+            "system": "segmenter.system",
+            "label_fraction": "segmenter.label_fraction",
+            "encoder": "segmenter.encoder",
+            "mask_diffusion": "segmenter.mask_diffusion",
+            "semi": "segmenter.semi",
+            "method": "segmenter.{system}",
+            "runtime": "runtime",
+        },
+        arguments=("arm", "seed"),
+        selected=("segmentation.systems.{system}",),
+    )
+
+
+STAGES: Mapping[str, Stage] = {name: _stage(name) for name in MORE_INPUTS}
+
+
+def stage_of(arm: str) -> Stage:
+    """The stage of dvc.yaml that trains this arm, by what it reads."""
+    streams = ARMS[arm].streams
+    name = "segment_synthetic" if "synthetic" in streams else "segment_phantom" if "phantom" in streams else "segment"
+    return STAGES[name]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m segmentation.train", description="train one segmenter")
+    parser.add_argument("--arm", required=True, choices=tuple(ARMS))
+    parser.add_argument("--seed", required=True)
+    return run_stage(stage_of(parser.parse_args(argv).arm), argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
