@@ -9,6 +9,8 @@ import numpy as np
 
 from pipelines.params.loader import load_params, select
 from pipelines.report.__main__ import STAGE
+from pipelines.report.gather import Cell, Gathered, Selection
+from pipelines.report.table import AVERAGED
 from pipelines.runtime.artifacts import read_manifest, save_array, write_csv, write_json, write_manifest, write_png
 from pipelines.runtime.stage import plain
 from tests.support.workspaces import smoke_params
@@ -175,3 +177,30 @@ class World:
         for number, arm in enumerate((*self.arms["plain"], *self.arms["synthetic"])):
             self.result(arm, dice=0.6 + 0.05 * number)
         return self
+
+
+def line(
+    case: str, dice: float, *, mode: str = "refine", area: float = 0.1, empty: str = "", predicted: float = 0.1
+) -> dict:
+    row = {"case": case, "group": case[0], "mode": mode, "foreground": "lesion", "empty": empty}
+    row |= {"target_area": str(area), "predicted_area": str(predicted), "largest_component": str(predicted)}
+    return row | dict.fromkeys(AVERAGED, str(dice)) | {"hd95_mm": "", "assd_mm": ""}
+
+
+def gathered(
+    cells: dict[tuple[str, int], list[dict]], arms: tuple[str, ...], seeds: tuple[int, ...], **metrics
+) -> Gathered:
+    known = {
+        key: Cell(*key, rows=rows, metrics=metrics.get(key[0], {}), overlays=[], curve=[])
+        for key, rows in cells.items()
+    }
+    return Gathered(
+        selection=Selection("phantom", "smoke", arms, seeds, 0.5, {}),
+        dataset={},
+        counts=[],
+        integrity=None,
+        leakage=None,
+        duplicates={},
+        training=np.zeros((1, 4, 4), np.uint8),
+        cells={(arm, seed): known.get((arm, seed)) for arm in arms for seed in seeds},
+    )

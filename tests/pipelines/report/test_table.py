@@ -1,36 +1,9 @@
 import numpy as np
 import pytest
 
-from pipelines.report.gather import Cell, Gathered, Selection
-from pipelines.report.table import AVERAGED, arm_rows
+from pipelines.report.table import arm_rows
 from pipelines.runtime.errors import ArtifactError
-
-
-def line(
-    case: str, dice: float, *, mode: str = "refine", area: float = 0.1, empty: str = "", predicted: float = 0.1
-) -> dict:
-    row = {"case": case, "group": case[0], "mode": mode, "foreground": "lesion", "empty": empty}
-    row |= {"target_area": str(area), "predicted_area": str(predicted), "largest_component": str(predicted)}
-    return row | dict.fromkeys(AVERAGED, str(dice)) | {"hd95_mm": "", "assd_mm": ""}
-
-
-def gathered(
-    cells: dict[tuple[str, int], list[dict]], arms: tuple[str, ...], seeds: tuple[int, ...], **metrics
-) -> Gathered:
-    known = {
-        key: Cell(*key, rows=rows, metrics=metrics.get(key[0], {}), overlays=[], curve=[])
-        for key, rows in cells.items()
-    }
-    return Gathered(
-        selection=Selection("phantom", "smoke", arms, seeds, 0.5, {}),
-        dataset={},
-        counts=[],
-        integrity=None,
-        leakage=None,
-        duplicates={},
-        training=np.zeros((1, 4, 4), np.uint8),
-        cells={(arm, seed): known.get((arm, seed)) for arm in arms for seed in seeds},
-    )
+from tests.support.report_world import gathered, line
 
 
 def test_scores_are_averaged_over_seeds_then_images():

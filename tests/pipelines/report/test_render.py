@@ -1,0 +1,89 @@
+from dataclasses import replace
+
+import pytest
+
+from pipelines.report.gather import Gathered
+from pipelines.report.render import COLORS, arms_note, charts, curve_rows, integrity, numbers, sharing, title
+from pipelines.report.table import ArmRow
+from pipelines.runtime.bootstrap import Interval
+from segmentation import overlays
+from tests.support.report_world import gathered, line
+
+ROW = ArmRow(
+    "both", "refine", "lesion", (0,), (), 5, 3, Interval(0.7, 0.6, 0.8), means={"iou": 0.5, "hd95_mm": None}, missed=1.0
+)
+
+
+@pytest.fixture
+def found() -> Gathered:
+    known = gathered({("both", 0): [line("a1", 0.5)]}, ("both",), (0,))
+    known.dataset = {"name": "phantom", "phantom": True}
+    return known
+
+
+def test_legend_has_the_colors_of_the_overlays():
+    """The page cannot import the segmenters' code, so the colors are written twice."""
+    assert {name: "#{:02x}{:02x}{:02x}".format(*getattr(overlays, name.upper())) for name in COLORS} == COLORS
+
+
+@pytest.mark.parametrize(
+    ("name", "phantom", "expected"),
+    [
+        ("phantom", True, "SonoSynth on phantom images (no patients)"),
+        ("folder", True, "SonoSynth on folder (phantom)"),
+        ("busi", False, "SonoSynth on busi"),
+    ],
+)
+def test_title_says_phantom(found, name, phantom, expected):
+    found.dataset = {"name": name, "phantom": phantom}
+    assert title(found) == expected
+
+
+def test_numbers_for_dvc(found):
+    direct, missing = replace(ROW, mode="direct"), ArmRow("real", "", "", missing=(0,))
+    table = numbers(found, [ROW, direct, missing])
+    assert table["both"] == {
+        "dice": 0.7,
+        "dice_low": 0.6,
+        "dice_high": 0.8,
+        "missed": 1.0,
+        "images": 5,
+        "groups": 3,
+        "seeds": 1,
+        "iou": 0.5,
+    }
+    assert table["both_direct"]["dice"] == 0.7
+    assert table["real"] == "not run"
+    assert table["verdict"] == "not run"
+
+
+def test_a_system_without_diffusion_keeps_its_plain_name(found):
+    assert "both" in numbers(found, [replace(ROW, mode="direct")])
+
+
+def test_one_seed_is_said_to_be_one():
+    assert "One seed" in arms_note([ROW])
+    assert "One seed" not in arms_note([replace(ROW, seeds=(0, 1))])
+    assert arms_note([ArmRow("real", "", "", missing=(0,))]) == "No arm of params was run."
+
+
+def test_findings_are_grouped_by_check(found):
+    findings = [{"severity": "flag", "check": "color", "case": c, "message": f"{c}: color"} for c in "abc"]
+    found.integrity = {"errors": 0, "warnings": 0, "flags": 3, "findings": findings}
+    found.duplicates = {"mirrored": 1, "near": 2}
+    report = integrity(found)
+    assert report["groups"] == [{"severity": "flag", "check": "color", "count": 3, "first": "a: color"}]
+    assert "1 mirrored, 2 near" in report["sentence"]
+
+
+def test_long_curves_are_thinned_and_empty_ones_not_drawn(found):
+    found.curves = {"diffusion": [(step, 1.0) for step in range(5000)], "autoencoder": []}
+    rows = curve_rows(found)
+    assert len(rows) == 400
+    assert (rows[0]["step"], rows[-1]["step"]) == (0, 4999)
+    assert [chart["caption"].split(":")[0] for chart in charts(found, "")] == ["Diffusion model"]
+
+
+def test_sharing_differs_for_patients():
+    assert "may be shared" in sharing(True)[0]
+    assert "derive from images of patients" in sharing(False)[0]
