@@ -101,6 +101,8 @@ def collect_case(case: Case, size: int, resize: str) -> tuple[Item | None, list[
     findings += check_image(case, gray, decoded.color)
     if findings and any(finding.severity == "error" for finding in findings):
         return None, findings
+    if not raw:
+        return None, findings  # the adapter has named the missing mask
     merged = np.zeros(gray.shape, bool)
     for mask in raw:
         merged |= mask > 127

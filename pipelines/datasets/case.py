@@ -29,7 +29,8 @@ class Case:
     """One image of a published dataset with its masks, as files; nothing is decoded yet.
 
     `identity` is the published patient, lesion or video, "" where none is published. `lesion` says whether an empty
-    mask is a fault (True) or the truth (False, lesion-free images). `spacing` is (x, y) in mm per native pixel.
+    mask is a fault (True) or the truth (False, lesion-free images). `spacing` is (x, y) in mm per native pixel;
+    `published_size` is (width, height) where a table gives it.
     """
 
     case: str
@@ -41,6 +42,7 @@ class Case:
     official_part: str = ""
     flags: tuple[str, ...] = ()
     spacing: tuple[float, float] | None = None
+    published_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

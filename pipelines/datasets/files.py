@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 
@@ -40,21 +41,22 @@ def list_images(root: Path) -> list[Path]:
     return [path for path in list_files(root) if path.suffix.lower() in EXTENSIONS]
 
 
-def natural_key(name: str) -> tuple[tuple[int, str], ...]:
-    """Sort key that orders `a (2)` before `a (10)`."""
-    parts: list[tuple[int, str]] = []
-    digits = ""
-    for char in name + "\0":
-        if char.isascii() and char.isdigit():
-            digits += char
-            continue
-        if digits:
-            parts.append((int(digits), ""))
-            digits = ""
-        parts.append((-1, char))
-    return tuple(parts)
-
-
 def relative(path: Path, root: Path) -> str:
     """Name of a file inside the dataset, for messages: never a path of this machine."""
     return os.fspath(path.relative_to(root).as_posix())
+
+
+def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """Rows of a published CSV file; DataError when it does not decode or lacks a column."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            rows = [dict(row) for row in csv.DictReader(handle)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path.name}: expected a table in UTF-8, found damage ({error}); fetch it again") from None
+    lacking = [name for name in columns if rows and name not in rows[0]]
+    if lacking or not rows:
+        raise DataError(f"{path.name}: expected rows with {', '.join(columns)}, missing {', '.join(lacking) or 'rows'}")
+    ragged = next((number for number, row in enumerate(rows, 2) if None in row or None in row.values()), None)
+    if ragged is not None:
+        raise DataError(f"{path.name}: line {ragged} has another number of cells than the header; correct it")
+    return rows

@@ -63,6 +63,10 @@ def check_image(case: Case, gray: np.ndarray, color: float) -> list[Finding]:
     elif float(((gray > 5) & (gray < 250)).mean()) < 0.005:
         message = f"{case.case}: the image is black and white; are image and mask swapped?"
         findings.append(Finding("error", "swapped", case.case, message))
+    if case.published_size not in (None, (width, height)):
+        said = "{} x {}".format(*case.published_size or (0, 0))
+        message = f"{case.case}: the owner's table says {said}, the file is {width} x {height}; the file is taken"
+        findings.append(Finding("warning", "table", case.case, message))
     if color > COLOR_SHARE:
         message = f"{case.case}: {100 * color:.1f} % colored pixels (Doppler or overlay)"
         findings.append(Finding("flag", "color", case.case, message))

@@ -1,0 +1,134 @@
+"""Your own data in one of four plain layouts, recognized by the folders that are there (see docs/datasets.md).
+
+pairs:    images/*, masks/* (or labels/, gt/), by file name, or that plus _mask, _gt, _seg
+lists:    the same with train.txt, val.txt, test.txt, which become the owner's parts
+classes:  images/ID.png, masks/0/ID.png (one foreground class)
+sidecar:  benign/X.png, benign/X_mask.png, benign/X_mask_1.png in one folder per class, names free
+
+An optional groups.csv (case, group, class) names patients and classes. A class called `normal` is free of lesions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipelines.datasets.adapters.busi import read_layout
+from pipelines.datasets.case import PARTS, Case, Dataset, Finding
+from pipelines.datasets.files import list_files, read_table, relative
+from pipelines.datasets.images import EXTENSIONS
+from pipelines.runtime.errors import DataError
+
+MASK_FOLDERS = ("masks", "labels", "gt")
+SUFFIXES = ("", "_mask", "_gt", "_seg")
+
+
+def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0) -> Dataset:
+    """Cases of whichever layout is there; settings.foreground says what the masks show."""
+    files = [path for path in list_files(root) if path.suffix.lower() in EXTENSIONS]
+    if (root / "images").is_dir():
+        folder = next((root / name for name in MASK_FOLDERS if (root / name).is_dir()), None)
+        if folder is None:
+            raise DataError(
+                f"{root.name}: expected masks/, labels/ or gt/ beside images/, found none; every image needs a mask"
+            )
+        cases, findings = read_pairs(root, files, folder)
+        cases = [replace(case, official_part=part) for case, part in zip(cases, read_parts(root, cases), strict=True)]
+        classes: tuple[str, ...] = ("none",)
+    else:
+        classes = tuple(sorted({path.parent.name for path in files if path.parent.parent == root}))
+        if not classes:
+            raise DataError(
+                f"{root.name}: expected images/ and masks/, or one folder per class with X.png and X_mask.png, found "
+                "neither; see docs/datasets.md"
+            )
+        layout = read_layout(root, classes, name="folder")
+        cases, findings = list(layout.cases), list(layout.findings)
+    cases = with_groups(root, cases, findings)
+    return Dataset(
+        name="folder",
+        adapter="folder",
+        cases=tuple(sorted(cases, key=lambda case: case.case)),
+        classes=tuple(sorted({case.class_name for case in cases})) or classes,
+        foreground=(settings.foreground,),
+        terms="unknown (own data): treated as not to be shared",
+        citation="own data",
+        findings=tuple(findings),
+    )
+
+
+def read_pairs(root: Path, files: Sequence[Path], folder: Path) -> tuple[list[Case], list[Finding]]:
+    """images/ against the mask folder by stem; a stem with two images or two masks is an error."""
+    findings: list[Finding] = []
+    inner = sorted({path.parent.name for path in files if path.parent.parent == folder})
+    if len(inner) > 1:
+        listing = ", ".join(inner)
+        raise DataError(f"{folder.name}: expected one class folder, found {listing}; one foreground class is read")
+    source = folder / inner[0] if inner else folder
+    images = _by_stem(root, [path for path in files if path.parent == root / "images"], findings)
+    masks = _by_stem(root, [path for path in files if path.parent == source], findings)
+    cases = []
+    used: set[str] = set()
+    for stem, image in sorted(images.items()):
+        names = [stem + suffix for suffix in SUFFIXES if stem + suffix in masks]
+        used.update(names)
+        if len(names) != 1:
+            found = " and ".join(names) or "none"
+            message = f"images/{image.name}: expected one mask in {relative(source, root)}/, found {found}"
+            findings.append(Finding("error", "missing mask" if not names else "ambiguous mask", stem, message))
+        cases.append(Case(stem, image, tuple(masks[name] for name in names), "none"))
+    for stem in sorted(set(masks) - used):
+        message = f"{relative(masks[stem], root)}: expected an image of that name in images/, found none"
+        findings.append(Finding("error", "mask without image", stem, message))
+    return cases, findings
+
+
+def _by_stem(root: Path, files: Sequence[Path], findings: list[Finding]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in files:
+        if path.stem in found:
+            message = f"{relative(path, root)}: {found[path.stem].name} has the same name; remove one"
+            findings.append(Finding("error", "name", path.stem, message))
+        found[path.stem] = path
+    return found
+
+
+def read_parts(root: Path, cases: Sequence[Case]) -> list[str]:
+    """The owner's part of each case from train.txt, val.txt, test.txt; "" without lists; every case must be listed."""
+    lists = {part: root / f"{part}.txt" for part in PARTS if (root / f"{part}.txt").is_file()}
+    if not lists:
+        return [""] * len(cases)
+    listed: dict[str, str] = {}
+    for part, path in lists.items():
+        for line in filter(str.strip, path.read_text(encoding="utf-8", errors="replace").splitlines()):
+            stem = Path(line.strip()).stem if Path(line.strip()).suffix.lower() in EXTENSIONS else line.strip()
+            if listed.setdefault(stem, part) != part:
+                raise DataError(f"{path.name}: {stem} is also in {listed[stem]}.txt; expected one part per image")
+    unlisted = [case.case for case in cases if case.case not in listed]
+    if unlisted:
+        names = ", ".join(path.name for path in lists.values())
+        raise DataError(f"{names}: {len(unlisted)} images are in no list, first {unlisted[0]}; add them or remove them")
+    return [listed[case.case] for case in cases]
+
+
+def with_groups(root: Path, cases: Sequence[Case], findings: list[Finding]) -> list[Case]:
+    """Patients and classes from groups.csv, when there is one; a case without a row keeps what it has and is named."""
+    path = root / "groups.csv"
+    if path not in list_files(root):
+        return list(cases)
+    rows: Mapping[str, dict[str, str]] = {row["case"]: row for row in read_table(path, ("case", "group"))}
+    named = []
+    for case in cases:
+        row = rows.get(case.case)
+        if row is None:
+            message = f"{case.case}: no row in groups.csv; it counts as a patient of its own"
+            findings.append(Finding("warning", "table", case.case, message))
+            named.append(case)
+            continue
+        class_name = row.get("class", "").strip() or case.class_name
+        named.append(replace(case, identity=row["group"].strip(), class_name=class_name, lesion=class_name != "normal"))
+    for name in sorted(set(rows) - {case.case for case in cases}):
+        findings.append(Finding("warning", "table", name, f"{name}: in groups.csv, but there is no such image"))
+    return named
