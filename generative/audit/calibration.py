@@ -13,7 +13,7 @@ from generative.audit.memorization import (
     Excess,
     decide,
     excess,
-    leave_own_group_out,
+    same_group,
     threshold,
 )
 from pipelines.datasets.duplicates import describe
@@ -36,8 +36,7 @@ class Calibration:
 
 def compare(real: Views, seen: Views, groups: np.ndarray, train_groups: np.ndarray) -> dict[str, np.ndarray]:
     """(N, R) similarity per metric of real images with train images of other groups; -1 within a group."""
-    tables = similarities(real, seen, seen)
-    return {name: leave_own_group_out(table, groups, train_groups) for name, table in tables.items()}
+    return similarities(real, seen, same_group(groups, train_groups))
 
 
 def nearest_similarity(tables: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -58,13 +57,13 @@ def calibrate(
         {name: threshold(found, params.quantile) for name, found in reference.items()}, params.ratio, train_groups
     )
     copies = hard(describe(real.images), describe(seen.images), tables["pixels"], params.hard_ncc)
-    copies &= groups[:, None] != train_groups[None, :]
+    copies &= ~same_group(groups, train_groups)
     return Calibration(detector, reference, groups, decide(tables, copies, detector).flagged)
 
 
 def decide_samples(samples: Views, seen: Views, detector: Detector, params: AuditParams) -> Decision:
     """The detector on the samples, against all of train."""
-    tables = similarities(samples, seen, seen)
+    tables = similarities(samples, seen)
     copies = hard(describe(samples.images), describe(seen.images), tables["pixels"], params.hard_ncc)
     return decide(tables, copies, detector)
 

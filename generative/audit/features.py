@@ -1,8 +1,7 @@
 """What the audit compares images by: aligned pixels (m1), fixed ImageNet features (m2) and latents (m4).
 
 Similarities lie in -1 ... 1; 1 is the same image. Features and latents are taken relative to their mean over the train
-images: what all images share (skin on top, dark below) says nothing about copying, and without it two cosines of
-different patients lie far from 1.
+images that a query is compared with: what all images share (skin on top, dark below) says nothing about copying.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
 METRICS = ("pixels", "features", "latents")
+LEFT_OUT = -1.0  # similarity of pairs that are not compared
 BATCH = 16  # larger batches fall out of a CPU's cache
 
 
@@ -58,19 +58,41 @@ def view(images: np.ndarray, vae: AutoencoderKL, device: torch.device | str = "c
     return Views(images, image_features(images, device), latents(False), latents(True))
 
 
-def similarities(query: Views, reference: Views, center: Views) -> dict[str, np.ndarray]:
-    """(Q, R) similarity per metric of `METRICS`; `center` are the images whose mean is subtracted (those of train)."""
-    features = center.features.mean(axis=0)
-    # mirrored images belong to the same world: one center, and the same for both directions
-    latents = (center.latents.mean(axis=0) + center.latents_mirrored.mean(axis=0)) / 2.0
-    of_query = _unit(query.latents - latents)
-    return {
+def similarities(query: Views, reference: Views, excluded: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """(Q, R) similarity per metric of `METRICS`.
+
+    excluded: (Q, R) bool, pairs that are not compared (own patient): they get -1, and the excluded images do not enter
+    the mean that is subtracted for this query. Otherwise real images, which are part of the mean, would look less
+    alike than samples, which are not.
+    """
+    if excluded is None:
+        excluded = np.zeros((len(query.images), len(reference.images)), dtype=bool)
+    both = np.concatenate([reference.latents, reference.latents_mirrored])
+    latents = centered_cosine(query.latents, both, np.concatenate([excluded, excluded], axis=1))
+    plain, mirrored = np.split(latents, 2, axis=1)
+    tables = {
         "pixels": pixel_similarity(query.images, reference.images),
-        "features": _unit(query.features - features) @ _unit(reference.features - features).T,
-        "latents": np.maximum(
-            of_query @ _unit(reference.latents - latents).T, of_query @ _unit(reference.latents_mirrored - latents).T
-        ),
+        "features": centered_cosine(query.features, reference.features, excluded),
+        "latents": np.maximum(plain, mirrored),
     }
+    return {name: np.where(excluded, LEFT_OUT, table) for name, table in tables.items()}
+
+
+def centered_cosine(query: np.ndarray, reference: np.ndarray, excluded: np.ndarray) -> np.ndarray:
+    """cos(q - m, r - m), (Q, R), for (Q, D) and (R, D); m, of each query, is the mean of its references not excluded.
+
+    Written out, (q - m).(r - m) = q.r - q.m - m.r + m.m, so that no centered copy per query is made; 0 where a norm is.
+    """
+    middle = reference.mean(axis=0, dtype=np.float64)  # near every m: keeps the terms small and their sum exact
+    q, r = query - middle, reference - middle
+    weights = ~excluded / np.maximum((~excluded).sum(axis=1, keepdims=True), 1)
+    m = weights @ r
+    mr, qm, mm = m @ r.T, (q * m).sum(axis=1), (m * m).sum(axis=1)
+    dot = q @ r.T - qm[:, None] - mr + mm[:, None]
+    q_norm = np.sqrt(np.clip((q * q).sum(axis=1) - 2.0 * qm + mm, 0.0, None))
+    r_norm = np.sqrt(np.clip((r * r).sum(axis=1) - 2.0 * mr + mm[:, None], 0.0, None))
+    norms = q_norm[:, None] * r_norm
+    return np.divide(dot, norms, out=np.zeros_like(dot), where=norms > 1e-9).clip(-1.0, 1.0)
 
 
 def pixel_similarity(query: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -91,9 +113,3 @@ def hard_pairs(query: np.ndarray, reference: np.ndarray, hard_ncc: float) -> lis
     """Hard copies (query row, reference row) among (Q, H, W) and (R, H, W) uint8, from the images alone."""
     aligned = pixel_similarity(query, reference)
     return [(int(i), int(j)) for i, j in np.argwhere(hard(describe(query), describe(reference), aligned, hard_ncc))]
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows with norm 1; a row of zeros stays zero, so its similarity is 0."""
-    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(norm, 1e-12)

@@ -15,15 +15,11 @@ import numpy as np
 from pipelines.datasets.duplicates import Nearest, copy_decision, distance_ratio, nearest_by_group
 
 CHUNK = 500  # bootstrap draws held at once
-LEFT_OUT = -1.0  # similarity of pairs that are not compared
 
 
-def leave_own_group_out(
-    similarity: np.ndarray, query_groups: Sequence[str] | np.ndarray, reference_groups: Sequence[str] | np.ndarray
-) -> np.ndarray:
-    """(Q, R) similarity with -1 where query and reference are of one group."""
-    same = np.asarray(query_groups)[:, None] == np.asarray(reference_groups)[None, :]
-    return np.where(same, LEFT_OUT, similarity)
+def same_group(query: Sequence[str] | np.ndarray, reference: Sequence[str] | np.ndarray) -> np.ndarray:
+    """(Q, R) bool: pairs of one group, which are not compared."""
+    return np.asarray(query)[:, None] == np.asarray(reference)[None, :]
 
 
 def threshold(reference: np.ndarray, quantile: float) -> float:
@@ -75,19 +71,23 @@ def decide(similarity: Mapping[str, np.ndarray], hard: np.ndarray, detector: Det
         metric=np.where(any_hard, "hard", np.array(names)[best]),
         nearest=nearest,
         ratio=ratio,
-        row=np.where(any_hard, np.where(hard, similarity["pixels"], LEFT_OUT - 1.0).argmax(axis=1), rows),
+        row=np.where(any_hard, np.where(hard, similarity["pixels"], -2.0).argmax(axis=1), rows),
     )
 
 
 @dataclass(frozen=True)
 class Excess:
-    """share(samples above tau) - share(reference above tau), signed, with simultaneous bounds."""
+    """value = share(samples above tau) - share(reference above tau), signed, with simultaneous bounds.
+
+    chance: probability of at least so many samples above tau if samples and reference were of one distribution.
+    """
 
     value: float
     low: float
     high: float
     share_samples: float
     share_reference: float
+    chance: float
 
 
 def excess(
@@ -114,7 +114,31 @@ def excess(
         ]
     )
     low, high = np.quantile(drawn, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
-    return Excess(share_samples - share_reference, float(low), float(high), share_samples, share_reference)
+    labels = np.asarray(reference_groups)
+    groups, groups_above = len(np.unique(labels)), len(np.unique(labels[reference > tau]))
+    return Excess(
+        value=share_samples - share_reference,
+        low=float(low),
+        high=float(high),
+        share_samples=share_samples,
+        share_reference=share_reference,
+        chance=rank_chance(int((samples > tau).sum()), len(samples), groups_above, groups),
+    )
+
+
+def rank_chance(above: int, count: int, reference_above: int, reference_count: int) -> float:
+    """P(at least `above` of `count` values exceed a threshold that is itself a value of the reference), exactly.
+
+    The threshold is the (reference_above + 1)-th largest of reference_count values. If all values are exchangeable the
+    number above it is beta-binomial, whatever their distribution (Wilks 1942: non-parametric tolerance limits). With
+    few values a bootstrap of an extreme quantile is too sure of it; this is not.
+    """
+    from scipy.special import betaln, gammaln
+
+    a, b = reference_above + 1, reference_count - reference_above
+    k = np.arange(above, count + 1)
+    choose = gammaln(count + 1) - gammaln(k + 1) - gammaln(count - k + 1)
+    return float(min(1.0, np.exp(choose + betaln(k + a, count - k + b) - betaln(a, b)).sum()))
 
 
 def _resampled_excess(

@@ -16,7 +16,7 @@ from pipelines.params.loader import load_params
 from pipelines.runtime.artifacts import save_array, write_csv, write_manifest
 from tests.support.generator import make_workspace, run_stages
 
-COUNT, SIZE = 60, 32  # 36 train, 12 val, 12 test
+COUNT, SIZE = 40, 32  # 24 train, 8 val, 8 test
 
 
 def write_samples(root: Path, images: np.ndarray) -> None:

@@ -5,7 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from generative.audit.features import METRICS, Views, hard_pairs, image_features, pixel_similarity, similarities, view
+from generative.audit.features import (
+    METRICS,
+    Views,
+    centered_cosine,
+    hard_pairs,
+    image_features,
+    pixel_similarity,
+    similarities,
+    view,
+)
 from generative.autoencoder.model import load_autoencoder
 from tests.support.generator import speckle
 
@@ -28,7 +37,7 @@ def test_features_do_not_depend_on_the_batch(images: np.ndarray) -> None:
 
 
 def test_an_image_is_most_similar_to_itself(views: Views) -> None:
-    tables = similarities(views, views, views)
+    tables = similarities(views, views)
     assert set(tables) == set(METRICS)
     for table in tables.values():
         assert table.shape == (9, 9)
@@ -41,9 +50,39 @@ def test_mirrored_copies_are_found_by_pixels_and_latents(views: Views, shared_au
         np.ascontiguousarray(views.images[:, :, ::-1]), load_autoencoder(shared_audit_root / "models" / "autoencoder")
     )
     np.testing.assert_allclose(mirrored.latents, views.latents_mirrored, atol=1e-5)
-    tables = similarities(mirrored, views, views)
+    tables = similarities(mirrored, views)
     for name in ("pixels", "latents"):
         np.testing.assert_allclose(np.diag(tables[name]), 1.0, atol=1e-3)
+
+
+def test_center_of_each_query_leaves_its_own_patient_out() -> None:
+    rng = np.random.default_rng(0)
+    q, r, excluded = rng.normal(5.0, 1.0, (3, 7)), rng.normal(5.0, 1.0, (6, 7)), np.zeros((3, 6), bool)
+    excluded[0, :2] = excluded[2, 5] = True
+    for i, row in enumerate(centered_cosine(q, r, excluded)):
+        m = r[~excluded[i]].mean(axis=0)
+        expected = (q[i] - m) @ (r - m).T / np.linalg.norm(q[i] - m) / np.linalg.norm(r - m, axis=1)
+        np.testing.assert_allclose(row, expected, atol=1e-12)
+
+
+def test_left_out_train_images_look_like_fresh_ones() -> None:
+    """Exchangeable: with one common center, real images would seem less alike than samples."""
+    rng = np.random.default_rng(1)
+    left_out, fresh = [], []
+    for _ in range(200):
+        r = rng.normal(size=(12, 4))
+        left_out.append(
+            np.where(np.eye(12, dtype=bool), -1.0, centered_cosine(r, r, np.eye(12, dtype=bool))).max(axis=1)
+        )
+        fresh.append(centered_cosine(rng.normal(size=(12, 4)), r[:11], np.zeros((12, 11), bool)).max(axis=1))
+    assert np.mean(left_out) == pytest.approx(np.mean(fresh), abs=0.02)
+
+
+def test_excluded_pairs_are_not_compared(views: Views) -> None:
+    excluded = np.eye(9, dtype=bool)
+    for table in similarities(views, views, excluded).values():
+        assert np.all(np.diag(table) == -1.0)
+        assert np.all(table[~excluded] > -1.0)
 
 
 def test_images_without_contrast_resemble_nothing(images: np.ndarray) -> None:

@@ -9,14 +9,14 @@ from generative.audit.memorization import (
     binomial_upper,
     decide,
     excess,
-    leave_own_group_out,
+    rank_chance,
+    same_group,
     threshold,
 )
 
 
 def test_own_group_is_left_out() -> None:
-    table = np.full((2, 3), 0.5)
-    assert leave_own_group_out(table, ["a", "b"], ["a", "b", "b"]).tolist() == [[-1.0, 0.5, 0.5], [0.5, -1.0, -1.0]]
+    assert same_group(["a", "b"], ["a", "b", "b"]).tolist() == [[True, False, False], [False, True, True]]
 
 
 def test_threshold_leaves_at_most_the_rest_above_it() -> None:
@@ -133,6 +133,33 @@ def test_resampled_shares_equal_a_plain_loop() -> None:
 )
 def test_clopper_pearson_upper(found: int, count: int, upper: float) -> None:
     assert binomial_upper(found, count) == pytest.approx(upper, abs=5e-5)
+
+
+def test_rank_chance_by_counting() -> None:
+    assert rank_chance(0, 5, 1, 9) == pytest.approx(1.0)
+    assert rank_chance(1, 1, 0, 1) == pytest.approx(1 / 2)  # one new value above the one old value
+    assert rank_chance(2, 2, 0, 3) == pytest.approx(1 / 10)  # both new values are the largest of five: 1 / C(5, 2)
+    rng = np.random.default_rng(0)
+    counts = [(rng.uniform(size=20) > np.sort(rng.uniform(size=16))[-2]).sum() for _ in range(20_000)]
+    assert rank_chance(6, 20, 1, 16) == pytest.approx(np.mean(np.array(counts) >= 6), abs=0.01)
+
+
+@pytest.mark.parametrize("sizes", [(24, 16), (20, 32), (64, 64)])
+def test_noise_of_small_runs_is_no_excess(sizes: tuple[int, int]) -> None:
+    rng = np.random.default_rng(5)
+    shown = 0
+    for _ in range(200):
+        found = excess(
+            rng.uniform(size=sizes[0]),
+            rng.uniform(size=sizes[1]),
+            np.arange(sizes[1]).astype(str),
+            quantile=0.95,
+            level=1.0 - 0.05 / 3,
+            draws=100,
+            rng=rng,
+        )
+        shown += found.low > 0.01 and found.chance < 0.025 / 3
+    assert shown <= 5  # 1.7 are expected
 
 
 def test_clopper_pearson_lower_mirrors_the_upper() -> None:

@@ -13,9 +13,9 @@ PARAMS = AuditParams(
 )
 
 
-def bounds(low: float, high: float) -> dict[str, Excess]:
-    quiet = Excess(0.0, -0.004, 0.004, 0.05, 0.05)
-    return {"pixels": quiet, "features": Excess((low + high) / 2, low, high, 0.05, 0.05), "latents": quiet}
+def bounds(low: float, high: float, chance: float = 1e-6) -> dict[str, Excess]:
+    quiet = Excess(0.0, -0.004, 0.004, 0.05, 0.05, 0.5)
+    return {"pixels": quiet, "features": Excess((low + high) / 2, low, high, 0.05, 0.05, chance), "latents": quiet}
 
 
 CLEAN = Evidence(
@@ -46,6 +46,7 @@ def test_clean_and_decided_evidence_passes() -> None:
             "inconclusive",
             "as smooth as the samples",
         ),
+        ({"excess": bounds(0.1, 0.3, 0.02), "excess_smooth": bounds(0.1, 0.3)}, "inconclusive", "20.0% wide"),
         ({"excess": bounds(-0.05, 0.05)}, "inconclusive", "10.0% wide"),
         ({"excess": bounds(-0.08, -0.07)}, "pass", ""),  # farther from train than real patients are from each other
         ({"hard_kept": ["s000007"]}, "fail", "s000007"),
