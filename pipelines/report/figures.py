@@ -10,7 +10,7 @@ import html
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -32,6 +32,7 @@ ARM_COLORS = {
 }
 OTHER = "#6b8afd"
 MOST_POINTS = 400  # of one curve; more cannot be seen
+FEW_POINTS = 20
 
 
 def data_uri(content: bytes, kind: str = "image/png") -> str:
@@ -85,7 +86,7 @@ def curve_chart(curves: Mapping[str, Sequence[tuple[int, float]]], title: str) -
         color = ARM_COLORS.get(name.rsplit("-", 1)[0], OTHER)
         shown = evenly(len(steps), MOST_POINTS)
         axes.plot(steps[shown], losses[shown], color=color, alpha=0.28, linewidth=0.8)
-        axes.plot(steps[shown], running_mean(losses)[shown], color=color, linewidth=1.8, label=name)
+        axes.plot(steps[shown], running_mean(losses)[shown], color=color, linewidth=1.8, label=name, **dots(shown))
     if values and min(values) > 0 and max(values) / min(values) > 30:
         axes.set_yscale("log")
     axes.set_xlabel("step")
@@ -93,6 +94,11 @@ def curve_chart(curves: Mapping[str, Sequence[tuple[int, float]]], title: str) -
     if len(curves) > 1:
         axes.legend(frameon=False, labelcolor=TEXT)
     return _svg(figure, title)
+
+
+def dots(shown: Sequence[int]) -> dict[str, Any]:
+    """Marks on a curve of few points: without them a single one could not be seen."""
+    return {"marker": "o", "markersize": 3.5} if len(shown) <= FEW_POINTS else {}
 
 
 def running_mean(values: np.ndarray, share: float = 0.05) -> np.ndarray:

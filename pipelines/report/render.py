@@ -44,6 +44,7 @@ def page(found: Gathered, rows: list[ArmRow], partial: bool) -> str:
         "mark": mark,
         "kind": kind,
         "partial": partial,
+        "seeds_many": len(found.selection.seeds) > 1,
         "selection": found.selection,
         "system": found.selection.blocks["segmenter.system"],
         "dataset": found.dataset,
@@ -72,7 +73,7 @@ def page(found: Gathered, rows: list[ArmRow], partial: bool) -> str:
         "planted": audited.planted(found),
         "charts": charts(found, mark),
         "colors": COLORS,
-        "cells": [overlays_of(cell) for cell in found.cells.values() if cell],
+        "cells": [overlays_of(cell) for cell in first_cells(found)],
         "integrity": integrity(found),
         "leakage": leakage(found),
         "sharing": sharing(phantom),
@@ -179,6 +180,15 @@ def charts(found: Gathered, mark: str) -> list[dict[str, Any]]:
     return shown
 
 
+def first_cells(found: Gathered) -> list[Cell]:
+    """The first seed that ran of each arm: the overlays of all would make a page of many megabytes."""
+    first: dict[str, Cell] = {}
+    for cell in found.cells.values():
+        if cell:
+            first.setdefault(cell.arm, cell)
+    return list(first.values())
+
+
 def overlays_of(cell: Cell) -> dict[str, Any]:
     """The overlays of one cell by kind."""
     kinds = [
@@ -253,7 +263,7 @@ def numbers(found: Gathered, rows: list[ArmRow]) -> dict[str, Any]:
     if found.audit:
         table["audit"] = {"samples": found.audit.samples, "kept": found.audit.kept}
         by_label = dict(fidelity(found))
-        table["audit"] |= {key: by_label[label] for key, label in KIDS.items() if label in by_label}
+        table["audit"] |= {key: by_label[label] for key, label in KIDS.items() if by_label.get(label) is not None}
     single = len({row.foreground for row in rows if row.foreground}) <= 1
     for row in rows:
         name = row.arm if row.mode != "direct" or not _has_other_mode(rows, row.arm) else f"{row.arm}_direct"

@@ -31,7 +31,8 @@ class ArmRow:
 
     seeds: those that ran; missing: those of params that did not. means: metric -> mean over images with a lesion, None
     where no image has it. per_image: Dice of each, averaged over seeds. copies: synthetic images that copy a test image
-    (flagged, hard), where the arm saw synthetic images. gain: against the control, by image and seed.
+    (flagged, hard), where the arm saw synthetic images. gain: against the control, by image and seed. by_call: mean
+    Dice after each call of the denoiser.
     """
 
     arm: str
@@ -53,6 +54,7 @@ class ArmRow:
     copies: tuple[int, int] | None = None
     per_image: tuple[float, ...] = ()
     collapsed: bool = False
+    by_call: tuple[float, ...] = ()
 
 
 def arm_rows(found: Gathered, draws: int) -> list[ArmRow]:
@@ -102,6 +104,7 @@ def arm_row(
         gain=None if hard else gain(found, cells, mode, foreground, draws),
         copies=(copies["flagged"], copies["hard"]) if copies else None,
         per_image=tuple(float(value) for value in dice.mean(axis=1)),
+        by_call=mean_by_call(cells, foreground) if mode == cells[0].metrics.get("primary") else (),
         collapsed=any(
             cell.metrics.get("modes", {}).get(mode, {}).get(foreground, {}).get("collapsed") for cell in cells
         ),
@@ -126,6 +129,12 @@ def gain(found: Gathered, cells: list[Cell], mode: str, foreground: str, draws: 
     difference = column(ours, lesion, "dice") - column(theirs, lesion, "dice")
     rng = numpy_generator_for(0, f"report/gain/{arm}/{mode}/{foreground}", 0)
     return group_interval(difference, [row["group"] for row in lesion], draws, rng)
+
+
+def mean_by_call(cells: list[Cell], foreground: str) -> tuple[float, ...]:
+    """Mean over seeds of the Dice after each call; empty for a system without a denoiser."""
+    curves = [cell.metrics.get("dice_by_call", {}).get(foreground, []) for cell in cells]
+    return tuple(float(np.mean(values)) for values in zip(*curves, strict=True))
 
 
 def column(tables: list[list[dict[str, str]]], images: list[dict[str, str]], metric: str) -> np.ndarray:

@@ -71,3 +71,11 @@ def test_arms_on_other_test_images_are_an_error():
     cells = {("control", 0): [line("a1", 0.5)], ("real", 0): [line("a1", 0.5), line("b1", 0.5)]}
     with pytest.raises(ArtifactError, match="b1"):
         arm_rows(gathered(cells, ("control", "real"), (0,)), 200)
+
+
+def test_dice_by_call_is_averaged_over_seeds_for_the_first_mode():
+    cells = {("real", seed): [line("a1", 0.5), line("a1", 0.4, mode="direct")] for seed in (0, 1)}
+    found = gathered(cells, ("real",), (0, 1), real={"primary": "refine", "dice_by_call": {"lesion": [0.2, 0.6]}})
+    rows = arm_rows(found, 200)
+    assert rows[0].by_call == pytest.approx((0.2, 0.6))
+    assert rows[1].by_call == ()
