@@ -29,9 +29,8 @@ def list_files(root: Path) -> list[Path]:
                     "followed: copy the file to its place"
                 )
             if path.is_symlink() and path.is_dir():
-                raise DataError(
-                    f"{path.relative_to(root)}: a link to a folder; expected a folder: copy it to its place"
-                )
+                name = path.relative_to(root).as_posix()
+                raise DataError(f"{name}: expected a folder, found a link to one; copy it to its place")
         found += [Path(folder) / name for name in files if not name.startswith(".")]
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 

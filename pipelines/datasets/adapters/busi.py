@@ -7,6 +7,7 @@ outer folder may be missing, and a class folder may be split into `images/` and 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ REDUCED = 352  # the published images are up to 1048 pixels wide: a set without 
 
 def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0) -> Dataset:
     """Read the published layout. settings.classes names the folders to read; `work` and `count` are not used here."""
-    return read_layout(root, tuple(settings.classes), name="busi")
+    dataset = read_layout(root, tuple(settings.classes), name="busi")
+    return replace(dataset, expected={name: EXPECTED[name] for name in dataset.classes}, reduced_below=REDUCED)
 
 
 def read_layout(
@@ -75,7 +77,5 @@ def read_layout(
         foreground=("lesion",),
         terms="no clear license: research use, do not redistribute",
         citation="Al-Dhabyani et al., Data in Brief 28:104863, 2020; Pawlowska et al., Data in Brief 48:109247, 2023",
-        expected={key: EXPECTED[key] for key in classes},
-        reduced_below=REDUCED,
         findings=tuple(findings),
     )

@@ -29,6 +29,4 @@ def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0)
         terms="made by this program; free of patients",
         citation="SonoSynth physics phantom",
         phantom=True,
-        expected={},
-        reduced_below=0,
     )

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from pipelines.datasets.adapters.busi import read
+from pipelines.datasets.duplicates import connected_groups, describe, find_pairs
+from pipelines.datasets.images import decode
+from pipelines.runtime.errors import DataError
+
+ALL = SimpleNamespace(classes=["benign", "malignant", "normal"])
+# Where two masks are published; benign (195) has three (measured on the published files).
+TWO_MASKS = [4, 25, 54, 58, 83, 92, 93, 98, 100, 163, 173, 181, 315, 346, 424]
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+@pytest.mark.parametrize("outer", ["", "Dataset_BUSI_with_GT/"])
+def test_published_layout_with_and_without_the_outer_folder(tmp_path: Path, outer: str) -> None:
+    touch(tmp_path, f"{outer}benign/benign (10).png", f"{outer}benign/benign (10)_mask.png")
+    touch(tmp_path, f"{outer}benign/benign (2).png", f"{outer}benign/benign (2)_mask_1.png")
+    touch(tmp_path, f"{outer}benign/benign (2)_mask.png", f"{outer}benign/benign (2)_mask_10.png")
+    touch(tmp_path, f"{outer}normal/normal (1).png", f"{outer}normal/normal (1)_mask.png")
+    found = read(tmp_path, SimpleNamespace(classes=["benign", "normal"]))
+    assert [case.case for case in found.cases] == ["benign (10)", "benign (2)", "normal (1)"]
+    assert [path.name[10:] for path in found.cases[1].masks] == ["_mask.png", "_mask_1.png", "_mask_10.png"]
+    assert [case.lesion for case in found.cases] == [True, True, False]
+    assert found.findings == ()
+
+
+def test_mirror_with_separate_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "benign/images/benign (1).png", "benign/mask/benign (1).png")
+    found = read(tmp_path, SimpleNamespace(classes=["benign"]))
+    assert [(case.case, len(case.masks)) for case in found.cases] == [("benign (1)", 1)]
+
+
+def test_unpaired_files_are_errors(tmp_path: Path) -> None:
+    touch(tmp_path, "benign/benign (1).png", "benign/benign (2)_mask.png")
+    found = read(tmp_path, SimpleNamespace(classes=["benign"]))
+    assert {(item.severity, item.check, item.case) for item in found.findings} == {
+        ("error", "missing mask", "benign (1)"),
+        ("error", "mask without image", "benign (2)"),
+    }
+
+
+def test_missing_class_folder_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "benign/benign (1).png")
+    with pytest.raises(DataError, match="missing malignant, found benign"):
+        read(tmp_path, SimpleNamespace(classes=["benign", "malignant"]))
+
+
+def test_published_counts(shared_data: Path) -> None:
+    found = read(shared_data / "busi", ALL)
+    assert len(found.cases) == 780
+    assert Counter(case.class_name for case in found.cases) == found.expected
+    assert sum(len(case.masks) for case in found.cases) == 798
+    several = {case.case: len(case.masks) for case in found.cases if len(case.masks) > 1}
+    expected = {f"benign ({number})": 2 for number in TWO_MASKS} | {"malignant (53)": 2, "benign (195)": 3}
+    assert several == expected
+    assert found.findings == ()
+
+
+@pytest.mark.slow
+def test_duplicates_of_the_reduced_copy(shared_data: Path) -> None:
+    """On the published sizes the rule gives 138 clusters with 306 images; on the copy reduced to 352 px, 136 with 301."""
+    cases = read(shared_data / "busi", ALL).cases
+    pairs = find_pairs(describe(decode(case.image).gray for case in cases))
+    sizes = Counter(connected_groups(len(cases), [(pair.a, pair.b) for pair in pairs])).values()
+    assert (sum(size > 1 for size in sizes), sum(size for size in sizes if size > 1)) == (136, 301)
+    crossing = {
+        (cases[pair.a].case, cases[pair.b].case)
+        for pair in pairs
+        if cases[pair.a].class_name != cases[pair.b].class_name
+    }
+    numbers = [(131, 51), (42, 51), (164, 52), (85, 52), (333, 77), (399, 93), (406, 94), (433, 145)]
+    expected = {(f"benign ({a})", f"malignant ({b})") for a, b in numbers}
+    assert crossing == expected | {("benign (269)", "normal (1)"), ("benign (437)", "normal (34)")}
+    assert [pair.kind for pair in pairs].count("identical") == 1
+    assert not [pair for pair in pairs if pair.kind == "mirrored"]
