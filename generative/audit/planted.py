@@ -14,7 +14,7 @@ from PIL import Image
 
 from generative.audit.features import hard, pixel_similarity
 from generative.audit.memorization import Detector, decide
-from generative.audit.verdict import Planted
+from generative.audit.verdict import PLANTED, Planted
 from pipelines.datasets.duplicates import describe
 
 Transform = Callable[[np.ndarray], np.ndarray]
@@ -69,14 +69,15 @@ TRANSFORMS: dict[str, tuple[Transform, float]] = {
 
 
 def plant(train: np.ndarray, detector: Detector, hard_ncc: float) -> dict[str, Planted]:
-    """Recall per transform on train images (R, H, W) uint8, all of them."""
+    """Recall per transform on train images (R, H, W) uint8: on all, or on 300 spread evenly over them."""
     found = {}
+    rows = np.unique(np.linspace(0, len(train) - 1, min(PLANTED, len(train))).round().astype(int))
     originals = describe(train)
     for name, (transform, required) in TRANSFORMS.items():
-        copies = np.stack([np.ascontiguousarray(transform(image)) for image in train])
+        copies = np.stack([np.ascontiguousarray(transform(image)) for image in train[rows]])
         aligned = pixel_similarity(copies, train)
         decision = decide({"pixels": aligned}, hard(describe(copies), originals, aligned, hard_ncc), detector)
         # a flag counts where it names the patient that was copied
-        right = detector.groups[decision.row] == detector.groups
-        found[name] = Planted(int((decision.flagged & right).sum()), len(train), required)
+        right = detector.groups[decision.row] == detector.groups[rows]
+        found[name] = Planted(int((decision.flagged & right).sum()), len(rows), required)
     return found

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from pipelines.runtime.errors import ArtifactError
 
@@ -107,12 +108,36 @@ def load_lite0_into(module: nn.Module, channels: int = 1) -> None:
 
 
 def lite0_network() -> nn.Module:
-    """timm's tf_efficientnet_lite0 with its ImageNet weights, RGB input in [-1, 1], frozen and in eval mode."""
+    """timm's tf_efficientnet_lite0 with its ImageNet weights, RGB input in [-1, 1], frozen and in eval mode.
+
+    Its norms are folded into its convolutions, which saves a quarter of the time and changes values by rounding alone.
+    """
     import timm
 
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     load_lite0_into(network, channels=3)
-    return network.eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
+    for parent in list(network.modules()):
+        _fold_norms(parent)
+    return network
+
+
+def _fold_norms(parent: nn.Module) -> None:
+    """Replace each BatchNorm that follows a convolution among these children by its activation."""
+    conv: nn.Conv2d | None = None
+    for name, child in list(parent.named_children()):
+        if isinstance(child, nn.Conv2d):
+            conv = child
+        elif isinstance(child, nn.BatchNorm2d) and conv is not None:
+            mean, variance = child.running_mean, child.running_var
+            if mean is None or variance is None:
+                continue
+            conv.weight, conv.bias = fuse_conv_bn_weights(
+                conv.weight, conv.bias, mean, variance, child.eps, child.weight, child.bias
+            )
+            conv.requires_grad_(False)
+            setattr(parent, name, getattr(child, "act", nn.Identity()))
+            conv = None
 
 
 def lite0_features(network: nn.Module, images: Tensor) -> Tensor:

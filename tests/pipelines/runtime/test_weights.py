@@ -49,6 +49,16 @@ def test_network_is_frozen_and_in_eval_mode(network: torch.nn.Module) -> None:
     torch.testing.assert_close(both[1:], weights.lite0_features(network, images[1:]), rtol=1e-3, atol=1e-4)
 
 
+def test_folded_norms_compute_the_same(network: torch.nn.Module) -> None:
+    plain = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    weights.load_lite0_into(plain, channels=3)
+    images = ramp(2, 96)
+    with torch.no_grad():
+        expected = weights.lite0_features(plain, images)
+    torch.testing.assert_close(weights.lite0_features(network, images), expected, rtol=1e-3, atol=1e-4)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+
+
 def test_maps_have_the_documented_shapes_and_carry_gradients(network: torch.nn.Module) -> None:
     images = ramp(1, 64).requires_grad_()
     maps = weights.lite0_maps(network, images, blocks=range(7))
