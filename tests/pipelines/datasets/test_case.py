@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def test_labeled_rows_end_at_the_nearest_group(folders: tuple[Path, Path], fract
 def test_labeled_sets_are_nested(folders: tuple[Path, Path]) -> None:
     prepared = load_prepared(folders[0])
     sets = [set(labeled_rows(prepared, folders[1], fraction)[0]) for fraction in np.linspace(0.05, 1.0, 20)]
-    assert all(small <= large for small, large in zip(sets, sets[1:], strict=False))
+    assert all(small <= large for small, large in pairwise(sets))
 
 
 @pytest.mark.parametrize("fraction", [0.0, -0.1, 1.01])

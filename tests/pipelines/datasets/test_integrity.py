@@ -37,7 +37,7 @@ TISSUE = np.random.default_rng(0).integers(30, 200, (100, 120), np.uint8)
 @pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "new\nline", "nul\0", "..", "x" * 300])
 def test_hostile_names_are_errors(name: str) -> None:
     findings = check_names([case(name)])
-    assert {kind for kind in kinds(findings)} == {("error", "name")}
+    assert set(kinds(findings)) == {("error", "name")}
     assert all("\n" not in finding.message and "\0" not in finding.message for finding in findings)
 
 

@@ -69,7 +69,7 @@ def test_published_counts(shared_data: Path) -> None:
 
 @pytest.mark.slow
 def test_duplicates_of_the_reduced_copy(shared_data: Path) -> None:
-    """On the published sizes the rule gives 138 clusters with 306 images; on the copy reduced to 352 px, 136 with 301."""
+    """At the published sizes the rule gives 138 clusters of 306 images; on the copy reduced to 352 px, 136 of 301."""
     cases = read(shared_data / "busi", ALL).cases
     pairs = find_pairs(describe(decode(case.image).gray for case in cases))
     sizes = Counter(connected_groups(len(cases), [(pair.a, pair.b) for pair in pairs])).values()

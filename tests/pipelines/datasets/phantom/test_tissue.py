@@ -88,7 +88,7 @@ def test_population_is_like_the_reference() -> None:
     assert 0.26 < (np.abs(levels) <= 3).mean() < 0.40
     assert (levels < 0).mean() > 0.9
     shapes = [x.width / x.depth for x in benign]
-    assert 0.8 <= min(shapes)
+    assert min(shapes) >= 0.8
     assert max(shapes) <= 1.6
 
 
