@@ -53,13 +53,6 @@ def processes_in(folder: Path) -> set[int]:
     return found - {os.getpid()}
 
 
-def wait_for_line(lines: list[str], text: str, seconds: float = 20) -> None:
-    until = time.monotonic() + seconds
-    while not any(text in line for line in lines):
-        assert time.monotonic() < until, f"no line with {text!r} in {lines}"
-        time.sleep(0.05)
-
-
 def test_graph_is_ordered_parents_first():
     graph = dvc.parse_graph(DOT)
     assert graph.order == ("d", "a", "b@x-0", "c")
