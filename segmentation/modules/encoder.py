@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from pipelines.runtime.weights import load_lite0_into
 
 Norm = Literal["bn", "frozen_bn"]
-TENSORFLOW_EPS = 1e-3  # of the BatchNorm layers that the Lite0 weights were trained with
 
 
 def resolve_norm(norm: str, weights: str) -> Norm:
@@ -39,11 +38,6 @@ class ImageEncoder(nn.Module):
         for module in self.net.modules():
             if hasattr(module, "drop_prob"):
                 module.drop_prob = 0.0
-            if isinstance(module, nn.BatchNorm2d):
-                module.eps = TENSORFLOW_EPS
-        for unused in ("conv_head", "bn2"):  # behind f5, only a classifier needs them
-            if hasattr(self.net, unused):
-                setattr(self.net, unused, nn.Identity())
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """images: (B, 1, H, W) in [0, 1], sides multiples of 32 -> f1..f5 (B, C_l, H / 2^l, W / 2^l)."""
@@ -58,13 +52,9 @@ class ImageEncoder(nn.Module):
         return self
 
 
-def load_pretrained(encoder: ImageEncoder, name: str) -> None:
+def load_pretrained(encoder: ImageEncoder) -> None:
     """Put the ImageNet weights of the pip package into the encoder, in place; ArtifactError when they do not fit."""
-    import segmentation_models_pytorch as smp
-
-    whole = smp.encoders.get_encoder(name, in_channels=1, depth=5, weights=None)
-    load_lite0_into(whole, channels=1)
-    encoder.net.load_state_dict({k: v for k, v in whole.state_dict().items() if k in encoder.net.state_dict()})
+    load_lite0_into(encoder.net, channels=1)
 
 
 @contextmanager

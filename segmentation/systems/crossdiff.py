@@ -264,5 +264,5 @@ def _mean_loss(decoders: list[Tensor], y: Tensor) -> Tensor:
 def build(config: SystemConfig, *, pretrained: bool) -> CrossDiff:
     system = CrossDiff(config)
     if pretrained and config.encoder.weights == "lite0":
-        load_pretrained(system.encoder, config.encoder.name)
+        load_pretrained(system.encoder)
     return system

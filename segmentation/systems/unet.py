@@ -64,5 +64,5 @@ class UNet(nn.Module):
 def build(config: SystemConfig, *, pretrained: bool) -> UNet:
     system = UNet(config)
     if pretrained and config.encoder.weights == "lite0":
-        load_pretrained(system.encoder, config.encoder.name)
+        load_pretrained(system.encoder)
     return system
