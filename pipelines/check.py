@@ -66,7 +66,7 @@ SOURCES = {
         where="your own images",
         terms="yours: outputs derive from your images, decide what may be shared",
         layout="images/ and masks/, equal file names; optional groups.csv (see docs/datasets.md)",
-        signs=("images",),
+        signs=("images", "*/*_mask*"),
     ),
 }
 

@@ -52,6 +52,9 @@ def run(run: Run) -> None:
     for part in PARTS:
         facts = report["parts"][part]
         run.log(f"{part:5} {facts['images']:5} images ({facts['share_images']:.1%}) in {facts['groups']} groups")
+    absent = [name for name, images in report["parts"]["train"]["classes"].items() if not images]
+    if absent:
+        raise DataError(f"split: train holds 0 images of {', '.join(absent)}, needed 1; add patients of that class")
     owner = {row: group for group in groups for row in group.rows}
     rows = [
         {"case": case["case"], "part": parts[owner[row].name], "group": owner[row].name}

@@ -41,12 +41,17 @@ def check_names(cases: Sequence[Case]) -> list[Finding]:
 
 
 def check_counts(dataset: Dataset) -> list[Finding]:
-    """Images per class against the published numbers; a subset of a set is only worth a warning."""
+    """Images per class: none at all is an error; a subset of the published numbers is only worth a warning."""
     found = Counter(case.class_name for case in dataset.cases)
-    return [
+    absent = [
+        Finding("error", "count", "", f"class {name}: expected at least 1 image, found 0; add images or drop the class")
+        for name in dataset.classes
+        if not found[name]
+    ]
+    return absent + [
         Finding("warning", "count", "", f"class {name}: expected {expected} images as published, found {found[name]}")
         for name, expected in sorted(dataset.expected.items())
-        if found[name] != expected
+        if 0 < found[name] != expected
     ]
 
 

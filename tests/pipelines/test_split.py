@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from pipelines.datasets.case import PARTS
 from pipelines.datasets.phantom.emission import plan
@@ -172,19 +173,39 @@ def test_report_has_numbers_and_warnings() -> None:
     assert report["identity_published"] is True
 
 
-def test_stage_on_the_smoke_phantoms_patients(tmp_path: Path) -> None:
-    """The default seed gives each part its classes at 48 images too."""
-    (tmp_path / "params.yaml").write_bytes(smoke_params())
-    prepared = tmp_path / "data" / "prepared"
+def write_workspace(root: Path, cases: Rows) -> Path:
+    (root / "params.yaml").write_bytes(smoke_params())
+    prepared = root / "data" / "prepared"
     prepared.mkdir(parents=True)
-    views = plan(0, 48, ("benign", "malignant", "normal"))
-    cases = [case(view.case, f"patient-{view.patient:04d}", view.class_name) for view in views]
     write_csv(prepared / "cases.csv", cases, ("case", "identity", "class", "official_part", "area"))
     write_csv(prepared / "duplicates.csv", [], ("a", "b"))
     write_json(prepared / "dataset.json", {"name": "phantom"})
     write_manifest(prepared, dataset="phantom")
-    execute(STAGE, load_params(tmp_path / "params.yaml"), tmp_path, {})
-    folder = tmp_path / "data" / "split"
+    return root
+
+
+def run_split(root: Path) -> Path:
+    execute(STAGE, load_params(root / "params.yaml"), root, {})
+    return root / "data" / "split"
+
+
+def test_a_class_absent_from_train_stops_the_stage(tmp_path: Path) -> None:
+    lost = next(f"m{k}" for k in range(99) if unit_hash(default_seed(), "phantom", f"m{k}") > 0.8)
+    cases = [case(f"c{index}") for index in range(60)] + [case(lost, "", "malignant")]
+    with pytest.raises(DataError, match="train holds 0 images of malignant, needed 1"):
+        run_split(write_workspace(tmp_path, cases))
+    assert not (tmp_path / "data" / "split").exists()
+
+
+def default_seed() -> int:
+    return int(yaml.safe_load(smoke_params())["split"]["seed"])
+
+
+def test_stage_on_the_smoke_phantoms_patients(tmp_path: Path) -> None:
+    """The default seed gives each part its classes at 48 images too."""
+    views = plan(0, 48, ("benign", "malignant", "normal"))
+    cases = [case(view.case, f"patient-{view.patient:04d}", view.class_name) for view in views]
+    folder = run_split(write_workspace(tmp_path, cases))
     rows = read_csv(folder / "split.csv")
     assert len(rows) == 48
     assert {row["part"] for row in rows} == set(PARTS)

@@ -51,6 +51,10 @@ def test_counts_against_the_published_ones() -> None:
     dataset = Dataset("toy", "toy", (case(),), ("benign",), ("lesion",), "", "", expected={"benign": 2})
     assert "expected 2 images as published, found 1" in check_counts(dataset)[0].message
     assert kinds(check_counts(dataset)) == [("warning", "count")]
+    absent = Dataset("toy", "toy", (case(),), ("benign", "malignant"), ("lesion",), "", "", expected={"malignant": 2})
+    assert [item.message for item in check_counts(absent)] == [
+        "class malignant: expected at least 1 image, found 0; add images or drop the class"
+    ]
 
 
 def test_sound_image_passes() -> None:
