@@ -64,7 +64,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def workspace(undisturbed: Path, tmp_path: Path) -> Path:
-    """A copy of it which has prepared and split and knows nothing of the trainings: no outputs, no lock, no run-cache."""
+    """A copy of it which knows nothing of the trainings: it has no output, lock entry or run-cache of them."""
     folder = tmp_path / "workspace"
     shutil.copytree(undisturbed, folder, symlinks=True)
     shutil.rmtree(folder / ".dvc/cache/runs")
