@@ -1,0 +1,123 @@
+"""Batches of an arm: the same labeled images for all, streams in equal shares, the same for any number of processes."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.runtime.errors import ParamsError
+from pipelines.runtime.trainer import Step
+from segmentation.batches import ARMS, Kind, Pool, Pools, check_pools, interleave, make_batch, one_hot
+from segmentation.system import Batch
+from tests.support.segmenter import pictures
+
+IMAGES, LABELS = pictures(12, 32)
+
+
+def make_pools(arm: str, labeled: int = 4, classes: int = 1) -> Pools:
+    rest = list(range(labeled, 12))
+    pools: dict[Kind, Pool] = {kind: Pool(IMAGES, rest, [f"{kind}-{r}" for r in rest]) for kind in ARMS[arm].streams}
+    own = Pool(IMAGES, list(range(labeled)), [str(r) for r in range(labeled)])
+    return Pools(own, LABELS, pools, classes, ARMS[arm].weight)
+
+
+def step(index: int = 0, rank: int = 0, world: int = 1) -> Step:
+    return Step(index, 0.0, 0, torch.device("cpu"), rank, world)
+
+
+def rows_of(batch: Batch) -> dict[str, torch.Tensor]:
+    assert batch.unlabeled is not None
+    found = {"images": batch.images, "masks": batch.masks}
+    more = {f.name: getattr(batch.unlabeled, f.name) for f in fields(batch.unlabeled) if f.name != "weight"}
+    return found | more
+
+
+def test_arms_see_the_same_labeled_images() -> None:
+    batches = [make_batch(make_pools(arm), step(3), 4, 4) for arm in ("supervised", "control", "real", "both")]
+    for batch in batches[1:]:
+        assert torch.equal(batch.images, batches[0].images)
+        assert torch.equal(batch.masks, batches[0].masks)
+    assert batches[0].unlabeled is None
+    control, real = batches[1].unlabeled, batches[2].unlabeled
+    assert control is not None
+    assert real is not None
+    assert torch.equal(control.strong, real.strong)
+    assert (control.weight, real.weight) == (0.0, 1.0)
+
+
+def test_both_is_half_and_half_in_pairs_of_one_stream() -> None:
+    batch = make_batch(make_pools("both"), step(), 2, 8)
+    assert batch.unlabeled is not None
+    assert batch.unlabeled.synthetic.tolist() == [False, False, True, True] * 2
+    assert [name.split("-")[0] for name in batch.names[2:]] == ["real", "real", "synthetic", "synthetic"] * 2
+
+
+@pytest.mark.parametrize("arm", ["real", "both"])
+def test_processes_share_one_batch(arm: str) -> None:
+    whole = rows_of(make_batch(make_pools(arm), step(5), 4, 8))
+    parts = [rows_of(make_batch(make_pools(arm), step(5, rank, 2), 4, 8)) for rank in (0, 1)]
+    for name, value in whole.items():
+        torch.testing.assert_close(torch.cat([part[name] for part in parts]), value, msg=name)
+
+
+@pytest.mark.parametrize("labeled", [1, 3, 6])
+def test_batches_of_all_fractions_have_one_size_and_repeat(labeled: int) -> None:
+    pools = make_pools("real", labeled)
+    one, two = (make_batch(pools, step(7), 4, 4) for _ in range(2))
+    assert one.images.shape == (4, 1, 32, 32)
+    assert all(torch.equal(a, b) for a, b in zip(rows_of(one).values(), rows_of(two).values(), strict=True))
+    other = make_batch(pools, step(8), 4, 4)
+    assert not torch.equal(other.images, one.images)
+
+
+def test_values_and_geometry() -> None:
+    batch = make_batch(make_pools("real"), step(), 4, 4)
+    assert batch.unlabeled is not None
+    for images in (batch.images, batch.unlabeled.weak, batch.unlabeled.strong):
+        assert 0.0 <= float(images.min()) < float(images.max()) <= 1.0
+    assert batch.masks.unique().tolist() == [0.0, 1.0]
+    outside = batch.unlabeled.valid == 0
+    assert float(batch.unlabeled.weak[outside].abs().max() if outside.any() else 0.0) < 0.5
+    # dark inside, bright outside: mask and image moved together
+    inside = batch.images[batch.masks > 0].mean()
+    assert float(inside) < float(batch.images[batch.masks == 0].mean())
+
+
+def test_one_hot_and_classes_stay_a_partition() -> None:
+    labels = torch.tensor([[[0, 1], [2, 0]]], dtype=torch.uint8)
+    assert one_hot(labels, 1)[0, 0].tolist() == [[0.0, 1.0], [1.0, 0.0]]
+    assert one_hot(labels, 3)[0].argmax(dim=0).tolist() == [[0, 1], [2, 0]]
+    masks = make_batch(make_pools("supervised", classes=3), step(), 4, 4).masks
+    assert torch.equal(masks.sum(dim=1), torch.ones(4, 32, 32))
+
+
+def test_interleave() -> None:
+    assert interleave([[0, 0, 0], [0, 0]]) == [0, 1, 3, 4, 2]
+    assert interleave([[9] * 4]) == [0, 1, 2, 3]
+
+
+def test_impossible_arms_are_refused() -> None:
+    empty = make_pools("both")
+    check_pools(empty, "both", 8, 2)
+    with pytest.raises(ParamsError, match="multiple of 4"):
+        check_pools(empty, "both", 6, 2)
+    nothing = Pools(empty.labeled, LABELS, {"real": Pool(IMAGES, [], [])}, 1, 1.0)
+    with pytest.raises(ParamsError, match="label_fraction"):
+        check_pools(nothing, "real", 4)
+
+
+def test_every_arm_of_params_is_known() -> None:
+    from pipelines.params.root import ArmsParams
+
+    named = {arm for kinds in ("plain", "synthetic", "phantom") for arm in _choices(ArmsParams, kinds)}
+    assert named == set(ARMS)
+    assert isinstance(IMAGES, np.ndarray)
+
+
+def _choices(block: type, name: str) -> tuple[str, ...]:
+    from typing import get_args
+
+    return get_args(get_args(block.model_fields[name].annotation)[0])  # type: ignore[attr-defined]
