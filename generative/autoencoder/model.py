@@ -20,6 +20,7 @@ from pipelines.params.generator import AutoencoderParams
 from pipelines.runtime.errors import ArtifactError, NumericsError, ParamsError
 
 SCALED_STD = (0.8, 1.25)  # deviation of scaled latents outside of which the noise schedule does not fit them
+START_LOGVAR = -6.0  # nats; a deviation of about 0.05 in latents whose own deviation is near 1
 COLLAPSED_KL = 0.02  # nats per latent element; below it the latent says next to nothing about the image
 
 Features = Callable[[Tensor], list[Tensor]]
@@ -38,7 +39,7 @@ def build_autoencoder(params: AutoencoderParams, size: int) -> AutoencoderKL:
             f"{size}; use fewer levels or a size that {factor} divides"
         )
     levels = len(params.channels)
-    return AutoencoderKL(
+    vae = AutoencoderKL(
         in_channels=1,
         out_channels=1,
         down_block_types=("DownEncoderBlock2D",) * levels,
@@ -51,6 +52,20 @@ def build_autoencoder(params: AutoencoderParams, size: int) -> AutoencoderKL:
         scaling_factor=1.0,  # latents_mean and latents_std, measured per channel, do the scaling
         mid_block_add_attention=False,
     )
+    start_narrow(vae)
+    return vae
+
+
+@torch.no_grad()
+def start_narrow(vae: AutoencoderKL) -> None:
+    """Let every posterior start at the deviation exp(START_LOGVAR / 2), about 0.05, whatever the image.
+
+    From the library's start, near 1, the noise drowns all but the strongest latent channel, and the others stay unused
+    for hundreds of steps.
+    """
+    c = vae.config.latent_channels
+    vae.quant_conv.weight[c:].zero_()  # rows 0 ... c - 1 give the mean, the others ln variance
+    vae.quant_conv.bias[c:].fill_(START_LOGVAR)
 
 
 def to_input(gray: np.ndarray) -> Tensor:

@@ -56,6 +56,15 @@ def test_latent_is_a_quarter_of_the_image_and_scaling_is_left_to_the_measured_va
     assert vae.config.scaling_factor == 1.0
 
 
+def test_posteriors_start_narrow_and_can_learn_to_widen() -> None:
+    fresh = build_autoencoder(PARAMS, 32)
+    posterior = fresh.encode(torch.randn(2, 1, 32, 32)).latent_dist
+    assert torch.equal(posterior.logvar, torch.full((2, 4, 8, 8), -6.0))
+    assert posterior.mean.std() > 0.05
+    posterior.logvar.sum().backward()
+    assert fresh.quant_conv.weight.grad[4:].abs().sum() > 0
+
+
 def test_without_attention_any_size_that_the_factor_divides_works(vae: AutoencoderKL) -> None:
     assert vae.encode(torch.zeros(1, 1, 48, 64)).latent_dist.mean.shape == (1, 4, 12, 16)
 
