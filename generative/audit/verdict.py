@@ -84,7 +84,12 @@ def judge(evidence: Evidence, params: AuditParams) -> Verdict:
         "they are too blurred to tell"
         for name, found in beyond.items()
     ]
-    open_ends = [*blurred, *_undecided(evidence, params), *_unproven(evidence)]
+    chance = [
+        f"{_spelled(name, found)}, but with so few images that may be chance (probability {found.chance:.2g})"
+        for name, found in evidence.excess.items()
+        if found.low > params.max_excess and name not in beyond
+    ]
+    open_ends = [*blurred, *chance, *_undecided(evidence, params), *_unproven(evidence)]
     return Verdict("inconclusive" if open_ends else "pass", tuple(open_ends), tuple(warnings))
 
 
@@ -117,7 +122,9 @@ def _unproven(evidence: Evidence) -> list[str]:
     alarms, negatives = evidence.false_alarms, evidence.negatives
     if negatives < NEGATIVES:
         reasons.append(f"false alarms: {negatives} real images to test the detector on, expected at least {NEGATIVES}")
-    elif alarms > FALSE_ALARMS * negatives or binomial_upper(alarms, negatives) > FALSE_ALARMS:
+    if alarms > FALSE_ALARMS * negatives or (
+        negatives >= NEGATIVES and binomial_upper(alarms, negatives) > FALSE_ALARMS
+    ):
         reasons.append(
             f"false alarms: {alarms} of {negatives} real images were flagged (upper bound "
             f"{binomial_upper(alarms, negatives):.1%}), expected at most {FALSE_ALARMS:.0%}"

@@ -47,6 +47,8 @@ def test_clean_and_decided_evidence_passes() -> None:
             "as smooth as the samples",
         ),
         ({"excess": bounds(0.1, 0.3, 0.02), "excess_smooth": bounds(0.1, 0.3)}, "inconclusive", "20.0% wide"),
+        ({"excess": bounds(0.011, 0.03, 0.02), "excess_smooth": bounds(0.0, 0.01)}, "inconclusive", "may be chance"),
+        ({"negatives": 453, "false_alarms": 12}, "inconclusive", "12 of 453"),
         ({"excess": bounds(-0.05, 0.05)}, "inconclusive", "10.0% wide"),
         ({"excess": bounds(-0.08, -0.07)}, "pass", ""),  # farther from train than real patients are from each other
         ({"hard_kept": ["s000007"]}, "fail", "s000007"),
