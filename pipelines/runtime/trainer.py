@@ -94,6 +94,8 @@ def train(
     accelerator = Accelerator(
         cpu=run.device.type == "cpu", mixed_precision="bf16" if run.params.runtime.precision == "bf16" else "no"
     )
+    if run.world > 1:
+        run.log(f"{run.world} processes share each batch")
     module.to(run.device).train()
     ema = copy.deepcopy(module).eval().requires_grad_(False)
     optimizer = build_optimizer(module, settings, param_groups)
