@@ -4,10 +4,12 @@ No server has to run: without PREFECT_API_URL one is started for this run alone.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from pipelines.flows.server import start_temporary_server
 from pipelines.flows.settings import set_environment
 
 
@@ -29,10 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
     root = Path.cwd()
     try:
         load_params(root / "params.yaml")
+        set_environment(root)
+        if "PREFECT_API_URL" not in os.environ:
+            os.environ["PREFECT_API_URL"] = start_temporary_server()
     except SonoSynthError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    set_environment(root)
     from pipelines.flows.flow import pipeline
 
     state: Any = pipeline(options.targets, options.stage_deadline, return_state=True)

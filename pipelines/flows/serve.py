@@ -7,10 +7,9 @@ another still works is cancelled, not queued.
 import argparse
 import os
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 
+from pipelines.flows.server import answers
 from pipelines.flows.settings import set_environment
 
 LOCAL_SERVER = "http://127.0.0.1:4200/api"
@@ -51,15 +50,6 @@ def main(arguments: list[str] | None = None) -> int:
         pause_on_shutdown=False,  # the schedule goes on when this is started again
     )
     return 0
-
-
-def answers(server: str) -> bool:
-    """Whether a Prefect server answers at this API address."""
-    try:
-        with urllib.request.urlopen(f"{server.rstrip('/')}/health", timeout=5) as reply:
-            return bool(reply.status == 200)
-    except (urllib.error.URLError, ValueError, OSError):
-        return False
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ from pathlib import Path
 
 
 def set_environment(root: Path) -> None:
-    """Keep Prefect's own files in .state/prefect, send no telemetry, and give a cold server two minutes to start."""
+    """Keep Prefect's own files in .state/prefect and send no telemetry."""
     defaults = {
         "PREFECT_HOME": str(root / ".state" / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from pipelines.flows.dvc import environment
-from tests.support.workspaces import make_smoke, tree_hashes
+from tests.support.workspaces import make_smoke, tree_hashes, wait_until_gone
 
 pytestmark = pytest.mark.e2e
 
@@ -115,13 +115,6 @@ def stage_process(folder: Path, training: Training) -> int:
     return int((folder / ".state/locks" / f"{training.slug}.lock").read_text())
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 def assert_as_if_undisturbed(folder: Path, undisturbed: Path, training: Training) -> None:
     assert tree_hashes(folder, training.output) == tree_hashes(undisturbed, training.output)
     assert [path for path in folder.rglob("*.partial") if ".venv" not in path.parts] == []
@@ -164,10 +157,7 @@ def test_a_stage_dies_with_its_dvc_and_the_next_run_ends_equal(workspace, undist
     stage = stage_process(workspace, training)
     process.send_signal(number)
     process.wait(timeout=60)
-    until = time.monotonic() + 2
-    while alive(stage) and time.monotonic() < until:
-        time.sleep(0.01)
-    assert not alive(stage)
+    assert wait_until_gone({stage}, 2) == set()
     assert not (workspace / training.output).exists()
     done = repro(workspace, training.stage)
     assert done.returncode == 0, done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ stages:
 # to fail, to be busy or to sleep and then be mended without a change that DVC sees.
 WORK = """\
 import pathlib, sys, time
+from pipelines.runtime.process import die_with_parent
+die_with_parent()  # as a real stage does
 name = sys.argv[1]
 order = pathlib.Path("orders") / name
 todo = order.read_text().split() if order.exists() else []
@@ -94,6 +97,34 @@ def project_environment() -> dict[str, str]:
     """An environment in which a Python started in another folder finds the project's packages."""
     path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process still does something; a defunct one does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def processes_in(folder: Path) -> set[int]:
+    """Live processes that work in the folder, but this one."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and (entry / "cwd").readlink() == folder and is_alive(int(entry.name)):
+                found.add(int(entry.name))
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
+            continue
+    return found - {os.getpid()}
+
+
+def wait_until_gone(pids: set[int], seconds: float) -> set[int]:
+    """Those that still live after so long."""
+    until = time.monotonic() + seconds
+    while (left := {pid for pid in pids if is_alive(pid)}) and time.monotonic() < until:
+        time.sleep(0.02)
+    return left
 
 
 def tree_hashes(root: Path, *folders: str) -> dict[str, str]:

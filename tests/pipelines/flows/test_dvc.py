@@ -14,6 +14,7 @@ import pytest
 from pipelines.flows import dvc
 from pipelines.flows.dvc import Outcome
 from pipelines.runtime.errors import LockedError, ParamsError
+from tests.support.workspaces import ROOT, processes_in, wait_until_gone
 
 DOT = """strict digraph {
 "d";
@@ -24,33 +25,6 @@ DOT = """strict digraph {
 "b@x-0" -> "c";
 }
 """
-
-
-def alive(pid: int) -> bool:
-    """Whether the process still does something (a defunct one does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
-
-
-def wait_until_gone(pids: set[int], seconds: float) -> set[int]:
-    until = time.monotonic() + seconds
-    while (left := {pid for pid in pids if alive(pid)}) and time.monotonic() < until:
-        time.sleep(0.05)
-    return left
-
-
-def processes_in(folder: Path) -> set[int]:
-    """Live processes that work in the folder."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and (entry / "cwd").readlink() == folder and alive(int(entry.name)):
-                found.add(int(entry.name))
-        except (FileNotFoundError, PermissionError, ProcessLookupError):
-            continue
-    return found - {os.getpid()}
 
 
 def test_graph_is_ordered_parents_first():
@@ -182,8 +156,7 @@ def test_dvc_dies_with_its_runner(trivial):
     code = (
         "import sys; from pathlib import Path; from pipelines.flows import dvc; dvc.repro(Path(sys.argv[1]), ['raw'])"
     )
-    root = Path(__file__).resolve().parents[3]
-    runner = subprocess.Popen([sys.executable, "-c", code, str(trivial)], cwd=root)
+    runner = subprocess.Popen([sys.executable, "-c", code, str(trivial)], cwd=ROOT)
     until = time.monotonic() + 20
     while len(processes_in(trivial)) < 2 and time.monotonic() < until:
         time.sleep(0.05)
@@ -191,11 +164,7 @@ def test_dvc_dies_with_its_runner(trivial):
     assert len(pids) >= 2  # dvc and the stage
     runner.send_signal(signal.SIGKILL)
     runner.wait()
-    # dvc dies with its runner; the stage of this trivial workspace sets no signal of its own and is ended by hand.
-    left = wait_until_gone(pids, 2)
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
-    assert len(left) < len(pids)
+    assert wait_until_gone(pids, 5) == set()
 
 
 def test_the_environment_of_this_python_comes_first():

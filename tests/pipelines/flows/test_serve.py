@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.flows import serve
+from pipelines.flows.server import answers
 from tests.support.workspaces import ROOT, project_environment
 
 pytestmark = pytest.mark.e2e
@@ -59,7 +59,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict
     address = f"http://127.0.0.1:{port}/api"
     try:
         until = time.monotonic() + 120
-        while not serve.answers(address):
+        while not answers(address):
             assert process.poll() is None, (home / "server.log").read_text()
             assert time.monotonic() < until, "the server did not come up in two minutes"
             time.sleep(0.2)
