@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from segmentation.system import System, SystemConfig
 
-COLUMNS = ("file", "status", "reason", "mask", "width", "height", "area", "components")
-COLUMNS += ("max_probability", "mean_uncertainty")
+SCORES = ("area", "components", "max_probability", "mean_uncertainty")
+COLUMNS = ("file", "status", "reason", "mask", "width", "height", *SCORES)
 CHUNK = 16  # images held at once
 FOLDERS = ("masks", "probability", "uncertainty", "overlays")
 COLOR = (45, 212, 191)
