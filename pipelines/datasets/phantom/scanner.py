@@ -52,9 +52,9 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
         dynamic_range=float(rng.uniform(45.0, 58.0)),
         gamma=float(rng.uniform(1.2, 1.8)),
         gain_error=float(rng.uniform(-0.10, 0.05)),
-        decay=float(rng.uniform(6.0, 20.0)),
+        decay=float(rng.uniform(6.0, 15.0)),
         noise=float(rng.uniform(-55.0, -45.0)),
-        level=float(rng.uniform(-11.0, 0.0)),
+        level=float(rng.uniform(-9.0, -1.0)),
         looks=int(rng.integers(2, 6)),
     )
 

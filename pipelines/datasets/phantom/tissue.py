@@ -24,7 +24,7 @@ class Lesion:
     x, z: center, m; a, b: half axes across and along depth before rotation, m; angle: rad; waves: (n, 3) rows of order
     k, amplitude and phase of the boundary beta(phi) = 1 + sum A_k cos(k phi + psi_k); softness: width q of the edge;
     level: dB against the surrounding; excess: attenuation against it, dB/(cm MHz); heterogeneity: dB inside; capsule:
-    dB of a thin bright rim; calcifications: (n, 3) rows x, z, size, m.
+    dB of the rim, bright and thin above 0, a dark halo below; calcifications: (n, 3) rows x, z, size, m.
     """
 
     x: float
@@ -156,7 +156,7 @@ def render(anatomy: Anatomy, rows: int, columns: int) -> Tissue:
         around = float(echogenicity[near].mean()) if near.any() else 0.0
         level = around + lesion.level + lesion.heterogeneity * texture
         echogenicity = echogenicity * (1.0 - inside) + level * inside
-        echogenicity += lesion.capsule * _bump((rho - 1.0) / 0.05)
+        echogenicity += lesion.capsule * _bump((rho - 1.0) / (0.05 if lesion.capsule > 0 else 0.13))
         for cx, cz, size in lesion.calcifications.tolist():
             echogenicity += 16.0 * _bump(np.hypot(x - cx, z - cz) / (1.4 * size))
         attenuation += (lesion.excess * inside).astype(np.float32)
@@ -248,7 +248,7 @@ def _draw_lesion(rng: np.random.Generator, class_name: str, anatomy: Anatomy, in
         level=level,
         excess=excess,
         heterogeneity=0.3 if cyst else float(rng.uniform(0.8, 2.5 if malignant else 1.2)),
-        capsule=float(rng.uniform(0.0, 2.0) if malignant else rng.uniform(0.5, 4.5)),
+        capsule=_draw_rim(rng, malignant, level),
         calcifications=np.stack(
             [x + a * radius * np.cos(angle), z + b * radius * np.sin(angle), rng.uniform(1.2e-4, 2.5e-4, spots)], 1
         ),
@@ -260,16 +260,23 @@ def _draw_contrast(rng: np.random.Generator, malignant: bool) -> tuple[float, fl
     kind = rng.random()
     cyst = False
     if kind < 0.31:
-        level = float(rng.uniform(-3.0, -1.5 if rng.random() < 0.9 else 2.0))
+        level = float(rng.uniform(-3.0, -2.0 if rng.random() < 0.9 else 2.0))
     elif kind < 0.96 or malignant:
-        level = float(rng.uniform(-20.0, -7.0))
+        level = float(rng.uniform(-22.0, -10.0))
     else:
         level, cyst = -32.0, True
     if malignant:
-        excess = float(rng.uniform(0.2, 0.8)) if rng.random() < 0.7 else float(rng.uniform(-0.1, 0.15))
+        excess = float(rng.uniform(0.1, 0.6)) if rng.random() < 0.7 else float(rng.uniform(-0.1, 0.15))
     else:
         excess = float(rng.uniform(-0.45, -0.15)) if rng.random() < 0.65 else float(rng.uniform(-0.1, 0.2))
     return level, excess, cyst
+
+
+def _draw_rim(rng: np.random.Generator, malignant: bool, level: float) -> float:
+    """dB of the rim. A lesion as bright as its surrounding is recognized by a dark halo, or hardly at all."""
+    if abs(level) <= 3.0:
+        return float(rng.uniform(-11.0, -5.0))
+    return float(rng.uniform(0.0, 2.0) if malignant else rng.uniform(0.5, 4.5))
 
 
 def _waves(rng: np.random.Generator, scale: float) -> np.ndarray:
@@ -309,14 +316,14 @@ def _ligaments(rng: np.random.Generator, fat: float) -> np.ndarray:
 
 def _lobules(rng: np.random.Generator, depth: float, fat: float, gland: float) -> np.ndarray:
     """(n, 5): fat lobules, x, z, half axes (shares) and level dB: dark ovals that are no lesions."""
-    count = int(rng.integers(2, 8))
+    count = int(rng.integers(1, 5))
     return np.stack(
         [
             rng.uniform(-0.05, 1.05, count),
             rng.uniform(0.08, gland, count),
             rng.uniform(0.06, 0.20, count),
             rng.uniform(0.025, 0.07, count),
-            rng.uniform(-5.0, -1.0, count),
+            rng.uniform(-4.0, -0.8, count),
         ],
         1,
     )
@@ -329,13 +336,13 @@ def _shadows(rng: np.random.Generator) -> np.ndarray:
     """
     return np.array(
         [
-            [rng.uniform(-0.15, 0.05), rng.uniform(0.08, 0.20), 0.0, rng.uniform(0.0, 0.4)],
-            [rng.uniform(0.95, 1.15), rng.uniform(0.08, 0.20), 0.0, rng.uniform(0.0, 0.4)],
+            [rng.uniform(-0.15, 0.05), rng.uniform(0.08, 0.20), 0.0, rng.uniform(0.0, 0.25)],
+            [rng.uniform(0.95, 1.15), rng.uniform(0.08, 0.20), 0.0, rng.uniform(0.0, 0.25)],
             [
                 rng.random(),
                 rng.uniform(0.04, 0.12),
                 rng.uniform(0.1, 0.6),
-                rng.uniform(0.0, 0.5) * (rng.random() < 0.5),
+                rng.uniform(0.0, 0.4) * (rng.random() < 0.3),
             ],
         ]
     )
