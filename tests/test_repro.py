@@ -176,7 +176,9 @@ def test_metrics_and_plots_are_shown_by_dvc(smoke):
     assert "data/audit/metrics.json" in metrics
     assert '"error"' not in metrics
     dvc.run_dvc(["plots", "show", "--out", str(smoke / ".state/plots")], smoke)
-    assert "report_curves_csv" in (smoke / ".state/plots/index.html").read_text(encoding="utf-8")
+    shown = (smoke / ".state/plots/index.html").read_text(encoding="utf-8")
+    for series in ("autoencoder", "diffusion", "supervised-0", "both-0"):  # a line of its own each
+        assert f"report/curves/{series}.csv" in shown
 
 
 def test_the_flow_finds_nothing_to_do(smoke):

@@ -1,7 +1,7 @@
 """What the report shows, read from the folders of the stages.
 
 Only the arms and seeds of params are opened, by name: results of dropped arms stay on disk, and folders are never
-listed. A result that another dataset, other segmenter parameters or other inputs made is refused, not shown.
+listed. What another dataset, other parameters or other inputs made is refused, not shown.
 """
 
 from __future__ import annotations
@@ -15,23 +15,12 @@ import numpy as np
 
 from pipelines.datasets.case import PARTS, Prepared, groups_of, labeled_rows, load_prepared, rows_of_part
 from pipelines.report.figures import evenly
+from pipelines.report.origin import Selection, check_origin, trace
 from pipelines.runtime.artifacts import Manifest, load_array, read_csv, read_json, verify_folder
-from pipelines.runtime.errors import ArtifactError, RefusedError
+from pipelines.runtime.errors import RefusedError
 
 Curve = list[tuple[int, float]]
 TILES = 24  # images of each kind in the sample grids
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What params asks for. blocks: dotted key -> plain value of each block that a segmenter or a result depends on."""
-
-    dataset: str
-    scale: str
-    arms: tuple[str, ...]
-    seeds: tuple[int, ...]
-    label_fraction: float
-    blocks: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -99,13 +88,13 @@ class Gathered:
 
 
 def gather(root: Path, inputs: Mapping[str, Path], selection: Selection, partial: bool) -> Gathered:
-    """Read all folders. inputs: verified folders by name; `prepared` and `split` must be there.
+    """Read all folders. inputs: folders by name; `prepared` and `split` must be there.
 
-    With `partial` a missing or foreign folder is left out and named in `notices`; otherwise ArtifactError or
-    RefusedError.
+    With `partial` a missing result stays empty, and an outdated or foreign folder is left out and named in `notices`;
+    otherwise ArtifactError or RefusedError.
     """
+    manifests, notices = trace(inputs, selection, partial)
     prepared = load_prepared(inputs["prepared"])
-    manifests = {name: verify_folder(folder) for name, folder in sorted(inputs.items())}
     train = rows_of_part(prepared, inputs["split"], "train")
     found = Gathered(
         selection=selection,
@@ -115,22 +104,23 @@ def gather(root: Path, inputs: Mapping[str, Path], selection: Selection, partial
         leakage=read_json(inputs["split"] / "leakage.json"),
         duplicates=count_duplicates(inputs["prepared"]),
         training=np.stack([prepared.images[train[place]] for place in evenly(len(train), TILES)]),
-        manifests={name: manifest.sha256 for name, manifest in manifests.items()},
+        notices=notices,
+        manifests={name: manifest.sha256 for name, manifest in sorted(manifests.items())},
         versions=manifests["prepared"].facts.get("versions", {}),
     )
     for name in ("autoencoder", "diffusion"):
-        if name in inputs:
+        if name in manifests:
             found.curves[name] = read_curve(inputs[name] / "metrics.csv")
-    if "audit" in inputs:
+    if "audit" in manifests:
         found.audit = read_audit(inputs["audit"])
-    if "synthetic" in inputs and "audit" in inputs:
+    if "synthetic" in manifests and "audit" in manifests:
         kept = [int(row["row"]) for row in read_csv(inputs["audit"] / "kept.csv")]
         images = load_array(inputs["synthetic"] / "images.npy")
         if kept:
             found.synthetic = np.stack([images[kept[place]] for place in evenly(len(kept), TILES)])
     for arm in selection.arms:
         for seed in selection.seeds:
-            found.cells[arm, seed] = read_cell(root, arm, seed, found, partial)
+            found.cells[arm, seed] = read_cell(root, arm, seed, found, manifests, partial)
             cell = found.cells[arm, seed]
             if cell:
                 found.curves[f"{arm}-{seed}"] = cell.curve
@@ -188,16 +178,17 @@ def read_audit(folder: Path) -> Audit:
     )
 
 
-def read_cell(root: Path, arm: str, seed: int, found: Gathered, partial: bool) -> Cell | None:
+def read_cell(
+    root: Path, arm: str, seed: int, found: Gathered, kept: Mapping[str, Manifest], partial: bool
+) -> Cell | None:
     """One result with its training, or None where `partial` allows it to be missing or foreign."""
     result, model = root / "results" / f"{arm}-{seed}", root / "models" / "segmenter" / f"{arm}-{seed}"
     if partial and not (result.is_dir() and model.is_dir()):
         return None
+    trained, scored = verify_folder(model), verify_folder(result)
     try:
-        trained = verify_folder(model)
-        check_origin(model, trained, found, arm, seed)
-        scored = verify_folder(result)
-        check_origin(result, scored, found, arm, seed)
+        for folder, manifest in ((model, trained), (result, scored)):
+            check_origin(folder, manifest, found.selection, kept, {"arm": arm, "seed": str(seed)})
         expected = scored.facts["inputs"].get("segmenter")
         if expected != trained.sha256:
             raise RefusedError(
@@ -221,26 +212,3 @@ def read_cell(root: Path, arm: str, seed: int, found: Gathered, partial: bool) -
         overlays=overlays,
         curve=read_curve(model / "metrics.csv"),
     )
-
-
-def check_origin(folder: Path, manifest: Manifest, found: Gathered, arm: str, seed: int) -> None:
-    """RefusedError when a folder was made from another dataset, arm, seed, other parameters or other inputs."""
-    facts, selection = manifest.facts, found.selection
-    for key in ("dataset", "arguments", "params", "inputs"):
-        if key not in facts:
-            raise ArtifactError(f"{folder}: expected a manifest with {key!r}, found none; run `dvc repro`")
-
-    def refuse(what: str, expected: Any, seen: Any) -> RefusedError:
-        return RefusedError(f"{folder}: expected {what} {expected!r}, found {seen!r}; run `dvc repro`")
-
-    if facts["dataset"] != selection.dataset:
-        raise refuse("dataset", selection.dataset, facts["dataset"])
-    wanted = {"arm": arm, "seed": str(seed)}
-    if facts["arguments"] != wanted:
-        raise refuse("arguments", wanted, facts["arguments"])
-    for key, value in selection.blocks.items():
-        if key in facts["params"] and facts["params"][key] != value:
-            raise refuse(key, value, facts["params"][key])
-    for name, digest in found.manifests.items():
-        if facts["inputs"].get(name, digest) != digest:
-            raise refuse(f"input {name} with manifest", digest[:12], facts["inputs"][name][:12])

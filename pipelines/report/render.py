@@ -13,8 +13,10 @@ from markupsafe import Markup
 from pipelines.report import audited, figures
 from pipelines.report.audited import KIDS, fidelity, flat, short
 from pipelines.report.gather import Cell, Gathered
+from pipelines.report.origin import fill
 from pipelines.report.table import CONTROL, ArmRow
 
+DATA_BLOCKS = ("datasets.{dataset}", "prepare", "scales.{scale}.prepare", "split")
 COLORS = {"hit": "#2dd4bf", "false": "#fb923c", "missed": "#d946ef"}  # of the overlays that `evaluate` draws
 
 
@@ -123,13 +125,12 @@ def settings(found: Gathered) -> list[tuple[str, str]]:
 
 
 def blocks(found: Gathered) -> list[tuple[str, str]]:
-    """The parameter blocks that segmenters and scores depend on, as text."""
+    """The parameter blocks that models and scores depend on, as text; the data are described by what they became."""
     selection = found.selection
-    fill = {"scale": selection.scale, "system": selection.blocks["segmenter.system"]}
     return [
-        (key.format(**fill), ", ".join(f"{name} {short(item)}" for name, item in value.items()))
+        (fill(key, selection), ", ".join(f"{name} {short(item)}" for name, item in value.items()))
         for key, value in sorted(selection.blocks.items())
-        if isinstance(value, dict)
+        if isinstance(value, dict) and key not in DATA_BLOCKS
     ]
 
 
@@ -289,10 +290,12 @@ def numbers(found: Gathered, rows: list[ArmRow]) -> dict[str, Any]:
     return table
 
 
-def curve_rows(found: Gathered) -> list[dict[str, Any]]:
-    """report/curves.csv: series, step, value; long curves thinned evenly."""
-    return [
-        {"series": name, "step": curve[place][0], "value": curve[place][1]}
+def curve_tables(found: Gathered) -> dict[str, list[dict[str, Any]]]:
+    """report/curves: by series (a file name: `diffusion`, `<arm>-<seed>`) rows of step, value; evenly thinned."""
+    return {
+        name: [
+            {"step": curve[place][0], "value": curve[place][1]}
+            for place in figures.evenly(len(curve), figures.MOST_POINTS)
+        ]
         for name, curve in found.curves.items()
-        for place in figures.evenly(len(curve), figures.MOST_POINTS)
-    ]
+    }

@@ -9,13 +9,24 @@ import numpy as np
 
 from pipelines.params.loader import load_params, select
 from pipelines.report.__main__ import STAGE
-from pipelines.report.gather import Cell, Gathered, Selection
+from pipelines.report.gather import Cell, Gathered
+from pipelines.report.origin import Selection
 from pipelines.report.table import AVERAGED
 from pipelines.runtime.artifacts import read_manifest, save_array, write_csv, write_json, write_manifest, write_png
 from pipelines.runtime.stage import plain
 from tests.support.workspaces import smoke_params
 
 SIZE, TRAIN, TEST = 32, 12, 6
+GENERATOR = {  # folder -> (its inputs, the parameters that its stage records), as in dvc.yaml
+    "data/prepared": ((), ("datasets.{dataset}", "prepare", "scales.{scale}.prepare")),
+    "data/split": (("prepared",), ("split",)),
+    "models/autoencoder": (("prepared", "split"), ("scales.{scale}.autoencoder", "runtime")),
+    "models/diffusion": (("autoencoder",), ("scales.{scale}.diffusion", "runtime")),
+    "data/synthetic": (("diffusion",), ("scales.{scale}.sample", "runtime")),
+    "data/audit": (("synthetic", "prepared", "split", "autoencoder"), ("audit", "runtime")),
+}
+SEGMENTER = ("evaluate", "scales.{scale}.segment", "segmenter.system", "segmenter.label_fraction", "segmenter.encoder")
+SEGMENTER = (*SEGMENTER, "segmenter.mask_diffusion", "segmenter.semi", "segmenter.{system}", "runtime")
 SCORES = ("dice", "iou", "hd95", "assd", "ece", "brier", "ece_box", "brier_box")
 
 
@@ -42,6 +53,21 @@ class World:
         write_manifest(self.root / folder, **(known | {"inputs": digests} | facts))
         return self.root / folder
 
+    def blocks(self, keys: tuple[str, ...]) -> dict[str, Any]:
+        """The parameters at these keys as a manifest records them."""
+        loaded = load_params(self.root / "params.yaml")
+        return {key: plain(select(loaded, key)) for key in keys}
+
+    def selection(self, *arms: str) -> Selection:
+        """What the stage would make of params, for these arms and seed 0."""
+        keys = tuple(key for key in STAGE.params.values() if key not in ("scale", "arms", "seeds"))
+        return Selection(self.dataset, "smoke", arms, (0,), 0.5, self.blocks(keys))
+
+    def publish_known(self, folder: str, **facts: Any) -> None:
+        """Publish a folder of GENERATOR with its true origin; `facts` replace parts of it."""
+        sources, keys = GENERATOR[folder]
+        self.publish(folder, sources, **({"params": self.blocks(keys)} | facts))
+
     def data(self, **dataset: Any) -> None:
         """data/prepared and data/split."""
         count = len(self.cases)
@@ -64,7 +90,7 @@ class World:
             "foreground": ["lesion"],
         }
         write_json(folder / "dataset.json", facts | dataset)
-        self.publish("data/prepared")
+        self.publish_known("data/prepared")
 
         folder = self.root / "data" / "split"
         folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +104,7 @@ class World:
         write_csv(folder / "labels.csv", ranks, ("case", "label_rank"))
         leakage = {"groups_that_cross_parts": 0, "merged_groups": {}, "class_conflicts": {}, "warnings": []}
         write_json(folder / "leakage.json", leakage | {"identity_published": False})
-        self.publish("data/split", ("prepared",))
+        self.publish_known("data/split")
 
     def generator(self, verdict: str = "inconclusive") -> None:
         """models/autoencoder, models/diffusion, data/synthetic, data/audit."""
@@ -86,12 +112,12 @@ class World:
             folder = self.root / "models" / name
             folder.mkdir(parents=True, exist_ok=True)
             write_csv(folder / "metrics.csv", self.curve(), ("step", "lr", "total"))
-            self.publish(f"models/{name}")
+            self.publish_known(f"models/{name}")
         folder = self.root / "data" / "synthetic"
         folder.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(1).integers(0, 255, (10, SIZE, SIZE)).astype(np.uint8)
         save_array(folder / "images.npy", pixels)
-        self.publish("data/synthetic")
+        self.publish_known("data/synthetic")
         folder = self.root / "data" / "audit"
         (folder / "pictures").mkdir(parents=True, exist_ok=True)
         write_json(
@@ -113,19 +139,19 @@ class World:
             "metric": "hard",
         }
         write_csv(folder / "pictures.csv", [picture], tuple(picture))
-        self.publish("data/audit", ("prepared", "split", "synthetic"))
+        self.publish_known("data/audit")
 
     def result(
         self, arm: str, seed: int = 0, dice: float = 0.7, *, params: dict[str, Any] | None = None, **facts: Any
     ) -> None:
         """models/segmenter/<arm>-<seed> and results/<arm>-<seed>; facts and params go into both manifests."""
-        loaded = load_params(self.root / "params.yaml")
-        blocks = {key: plain(select(loaded, key)) for key in STAGE.params.values()}
-        facts = {"arguments": {"arm": arm, "seed": str(seed)}, "params": blocks | (params or {})} | facts
+        blocks = self.blocks(SEGMENTER) | (params or {})
+        facts = {"arguments": {"arm": arm, "seed": str(seed)}, "params": blocks} | facts
+        sources = ("prepared", "split", *(("synthetic", "audit") if arm in self.arms["synthetic"] else ()))
         model = self.root / "models" / "segmenter" / f"{arm}-{seed}"
         model.mkdir(parents=True, exist_ok=True)
         write_csv(model / "metrics.csv", self.curve(), ("step", "lr", "total"))
-        self.publish(f"models/segmenter/{arm}-{seed}", ("prepared", "split"), **facts)
+        self.publish(f"models/segmenter/{arm}-{seed}", sources, **facts)
 
         folder = self.root / "results" / f"{arm}-{seed}"
         (folder / "overlays").mkdir(parents=True, exist_ok=True)
@@ -138,7 +164,7 @@ class World:
         write_png(folder / "overlays" / "best_0.png", np.zeros((16, 48, 3), np.uint8))
         shown = {"file": "best_0.png", "kind": "best", "case": self.test[0], "foreground": "lesion", "dice": dice}
         write_csv(folder / "overlays" / "overlays.csv", [shown], tuple(shown))
-        self.publish(f"results/{arm}-{seed}", ("prepared", "split"), **facts)
+        self.publish(f"results/{arm}-{seed}", sources, **facts)
         self.link(arm, seed)
 
     def link(self, arm: str, seed: int = 0) -> None:

@@ -1,12 +1,13 @@
 import pytest
 
 from pipelines.datasets.case import load_prepared
-from pipelines.report.gather import Selection, count_duplicates, count_parts, gather, read_curve
+from pipelines.report.gather import count_duplicates, count_parts, gather, read_curve
+from pipelines.report.origin import ORDER
 from pipelines.runtime.artifacts import write_csv, write_manifest
 from pipelines.runtime.errors import ArtifactError
 from tests.support.report_world import SIZE, World
 
-SELECTION = Selection("phantom", "smoke", ("supervised", "both"), (0,), 0.5, {})
+ARMS = ("supervised", "both")
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +35,8 @@ def test_counts_of_images_and_groups(world):
 def test_everything_is_found(world):
     found = gather(
         world.root,
-        folders(world, "prepared", "split", "synthetic", "audit", "autoencoder", "diffusion"),
-        SELECTION,
+        folders(world, *ORDER),
+        world.selection(*ARMS),
         False,
     )
     assert found.synthetic.shape == (9, SIZE, SIZE)  # the kept ones
@@ -49,7 +50,7 @@ def test_everything_is_found(world):
 def test_only_test_results_and_training_pictures_are_on_the_page(world):
     """Of the data itself the page shows training images alone; test images come only as published overlays."""
     prepared = load_prepared(world.root / "data" / "prepared")
-    found = gather(world.root, folders(world, "prepared", "split"), SELECTION, True)
+    found = gather(world.root, folders(world, "prepared", "split"), world.selection(*ARMS), True)
     shown = {image.tobytes() for image in found.training}
     assert shown <= {image.tobytes() for image in prepared.images[:12]}
 
@@ -58,14 +59,14 @@ def test_damage_is_never_passed_over(tmp_path):
     world = World(tmp_path).everything()
     (world.root / "results" / "both-0" / "per_case.csv").write_text("case\n")
     with pytest.raises(ArtifactError, match=r"per_case\.csv"):
-        gather(world.root, folders(world, "prepared", "split"), SELECTION, True)
+        gather(world.root, folders(world, *ORDER), world.selection(*ARMS), True)
 
 
 def test_manifest_without_origin_is_named(tmp_path):
     world = World(tmp_path).everything()
     write_manifest(world.root / "models" / "segmenter" / "both-0", dataset="phantom")
     with pytest.raises(ArtifactError, match=r"both-0.*arguments"):
-        gather(world.root, folders(world, "prepared", "split"), SELECTION, False)
+        gather(world.root, folders(world, *ORDER), world.selection(*ARMS), False)
 
 
 def test_curve_skips_steps_without_a_loss(tmp_path):

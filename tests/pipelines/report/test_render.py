@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from pipelines.report.gather import Gathered
-from pipelines.report.render import COLORS, arms_note, charts, curve_rows, integrity, numbers, sharing, title
+from pipelines.report.render import COLORS, arms_note, charts, curve_tables, integrity, numbers, sharing, title
 from pipelines.report.table import ArmRow
 from pipelines.runtime.bootstrap import Interval
 from segmentation import overlays
@@ -78,7 +78,7 @@ def test_findings_are_grouped_by_check(found):
 
 def test_long_curves_are_thinned_and_empty_ones_not_drawn(found):
     found.curves = {"diffusion": [(step, 1.0) for step in range(5000)], "autoencoder": []}
-    rows = curve_rows(found)
+    rows = curve_tables(found)["diffusion"]
     assert len(rows) == 400
     assert (rows[0]["step"], rows[-1]["step"]) == (0, 4999)
     assert [chart["caption"].split(":")[0] for chart in charts(found, "")] == ["Diffusion model"]
