@@ -10,7 +10,7 @@ from pipelines.params.datasets import DatasetsParams
 from pipelines.params.evaluate import EvaluateParams
 from pipelines.params.prepare import PrepareParams
 from pipelines.params.runtime import RuntimeParams
-from pipelines.params.scales import ScalesParams
+from pipelines.params.scales import Scale, ScalesParams
 from pipelines.params.segmenter import SegmenterParams
 from pipelines.params.split import SplitParams
 
@@ -55,4 +55,29 @@ class Params(Block):
         diffusion = self.segmenter.mask_diffusion
         if diffusion.start >= diffusion.T:
             raise ValueError(f"segmenter.mask_diffusion.start ({diffusion.start}) must be below T ({diffusion.T})")
+        arms = self.arms
+        if not (arms.plain or arms.synthetic or arms.phantom):
+            raise ValueError("arms: at least one of plain, synthetic and phantom must name an arm")
+        for name in ("smoke", "demo", "full"):
+            _check_scale(name, getattr(self.scales, name), both="both" in arms.synthetic)
         return self
+
+
+def _check_scale(name: str, scale: Scale, *, both: bool) -> None:
+    """What would otherwise be refused only when hours of training are done."""
+    if scale.diffusion.T % scale.sample.steps:
+        raise ValueError(
+            f"scales.{name}.sample.steps ({scale.sample.steps}) must divide scales.{name}.diffusion.T "
+            f"({scale.diffusion.T})"
+        )
+    factor = 2 ** (len(scale.autoencoder.channels) + len(scale.diffusion.channels) - 2)
+    if scale.prepare.size % factor:
+        raise ValueError(
+            f"scales.{name}.prepare.size ({scale.prepare.size}) must be a multiple of {factor}: the levels of "
+            "autoencoder.channels and diffusion.channels halve it so often"
+        )
+    if both and scale.segment.batch_unlabeled % 2:
+        raise ValueError(
+            f"scales.{name}.segment.batch_unlabeled ({scale.segment.batch_unlabeled}) must be even: arm `both` takes "
+            "half of it from either stream"
+        )

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.params.block import Block
 from pipelines.params.generator import MAX_STEPS
@@ -14,6 +14,14 @@ class EncoderParams(Block):
     name: str
     weights: Literal["none", "lite0"]
     norm: Literal["auto", "bn", "frozen_bn"]
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> "EncoderParams":
+        if self.weights == "lite0" and not self.name.endswith("tf_efficientnet_lite0"):
+            raise ValueError(
+                f"weights lite0 belong to tu-tf_efficientnet_lite0, found name {self.name!r}; set weights: none"
+            )
+        return self
 
 
 class MaskDiffusionParams(Block):
@@ -46,7 +54,9 @@ class SemiParams(Block):
 
 
 class UnetParams(Block):
-    semi: Literal["mean_teacher"]
+    """semi: what teaches from unlabeled images; `none` forwards them for nothing."""
+
+    semi: Literal["mean_teacher", "none"]
 
 
 class CrossdiffParams(Block):

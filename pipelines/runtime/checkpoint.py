@@ -8,7 +8,6 @@ one is complete. A run with other params, inputs or code has another key, so a f
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -131,9 +130,3 @@ class Checkpoints:
 def fingerprint(origin: Mapping[str, str]) -> str:
     """The key of a run: sixteen hex digits of the sha256 over its origin."""
     return hashlib.sha256(canonical_json(dict(origin)).encode()).hexdigest()[:16]
-
-
-def free_bytes(path: Path) -> int:
-    """Free space of the file system that holds `path`, bytes."""
-    stat = os.statvfs(path)
-    return stat.f_bavail * stat.f_frsize

@@ -27,7 +27,7 @@ from pydantic import BaseModel
 
 from pipelines.params.loader import expand, load_params, select
 from pipelines.params.root import Params
-from pipelines.runtime.artifacts import canonical_json, fsync_folder, verify_folder, write_manifest
+from pipelines.runtime.artifacts import Manifest, canonical_json, fsync_folder, verify_folder, write_manifest
 from pipelines.runtime.checkpoint import Checkpoints, fingerprint
 from pipelines.runtime.closure import closure_sha256
 from pipelines.runtime.errors import ArtifactError, LockedError, SonoSynthError
@@ -105,6 +105,9 @@ def run_stage(stage: Stage, argv: Sequence[str] | None = None, *, root: Path | N
         return _complain(stage.name, error, 75)
     except SonoSynthError as error:
         return _complain(stage.name, error, 1)
+    except OSError as error:
+        reason = f"{error.filename or 'disk'}: {error.strerror or error}"
+        return _complain(stage.name, f"{reason}; free space or mend permissions, then run the same command", 1)
     except StopRequested as stop:
         print(f"{stage.name}: stopped by {stop.name}; the same command goes on from here", file=sys.stderr, flush=True)
         return 128 + stop.number
@@ -144,6 +147,7 @@ def execute(stage: Stage, params: Params, root: Path, arguments: Mapping[str, st
                     f"{inputs[name]}: expected dataset {params.dataset!r}, found {manifest.facts.get('dataset')!r}; "
                     "run `dvc repro`"
                 )
+        _check_lineage(inputs, manifests)
         facts = {
             "stage": label,
             "dataset": params.dataset,
@@ -180,6 +184,17 @@ def execute(stage: Stage, params: Params, root: Path, arguments: Mapping[str, st
     seconds = time.monotonic() - started
     log(f"done in {seconds:.1f} s")
     _note_duration(root, label, seconds)
+
+
+def _check_lineage(inputs: Mapping[str, Path], manifests: Mapping[str, Manifest]) -> None:
+    """Inputs that were made from one another must be of one making: no audit of other samples than those at hand."""
+    for name, manifest in manifests.items():
+        for other, digest in manifest.facts.get("inputs", {}).items():
+            if other in manifests and manifests[other].sha256 != digest:
+                raise ArtifactError(
+                    f"{inputs[name]}: expected to be made from {inputs[other]} as it is now ({manifests[other].sha256}), "
+                    f"found that it was made from another one ({digest}); run `dvc repro`"
+                )
 
 
 def publish(temporary: Path, final: Path) -> None:
@@ -237,7 +252,7 @@ def _note_duration(root: Path, label: str, seconds: float) -> None:
         handle.write(json.dumps({"stage": label, "seconds": round(seconds, 2), "finished": time.time()}) + "\n")
 
 
-def _complain(name: str, error: Exception, code: int) -> int:
+def _complain(name: str, error: Exception | str, code: int) -> int:
     for line in str(error).splitlines():
         print(f"{name}: error: {line}", file=sys.stderr)
     sys.stderr.flush()

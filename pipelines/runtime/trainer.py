@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from pipelines.runtime.artifacts import write_csv
 from pipelines.runtime.checkpoint import State
 from pipelines.runtime.errors import NumericsError, ParamsError
+from pipelines.runtime.process import StopRequested
 from pipelines.runtime.randomness import Draws, batch_rows, derive
 from pipelines.runtime.stage import Run
 
@@ -89,7 +91,8 @@ def train(
     losses(step, ema) -> dict with "total", each a scalar mean over this process's rows; `ema` is the averaged module,
     to be used as a teacher or not at all. param_groups: dicts with "params" and a factor "lr_scale"
     (default: all at 1).
-    Raises NumericsError at the first non-finite loss, with the cases of the batch; nothing is saved of that step.
+    Raises NumericsError at the first loss or gradient that is not finite, with the cases of the batch; nothing is saved
+    of that step.
     """
     accelerator = Accelerator(
         cpu=run.device.type == "cpu", mixed_precision="bf16" if run.params.runtime.precision == "bf16" else "no"
@@ -122,7 +125,9 @@ def train(
         accelerator.backward(parts["total"])
         values, stopping = average_over_ranks(accelerator, module, parts, run)
         check_finite(values, step, run)
-        nn.utils.clip_grad_norm_(module.parameters(), settings.clip)
+        # clipping by a norm that is not finite would turn every weight into NaN
+        norm = nn.utils.clip_grad_norm_(module.parameters(), settings.clip)
+        check_finite({"gradient norm": float(norm)}, step, run)
         optimizer.step()
         update_ema(ema, module, index, settings.ema_decay)
 
@@ -134,9 +139,10 @@ def train(
             progress.update(done, f"loss {history[-1]['total']:.4f}")
         if stopping or (done % settings.checkpoint_every == 0 and done < settings.total_steps):
             run.checkpoints.save(done, snapshot(module, ema, optimizer), {"history": history, "window": window})
-        if stopping:
-            run.stop.check()
+        if stopping:  # agreed by all processes, though the signal may have reached one of them
+            raise StopRequested(run.stop.number or signal.SIGTERM)
     run.stop.deferred = False
+    run.stop.check()
     first_columns = ["step", "lr", "total"]
     write_csv(run.out / "metrics.csv", history, first_columns + sorted(set(history[-1]) - set(first_columns)))
     return ema
@@ -209,11 +215,11 @@ def average_over_ranks(
 
 
 def check_finite(values: Mapping[str, float], step: Step, run: Run) -> None:
-    """Stop at the first loss that is NaN or infinite."""
+    """Stop at the first loss or norm that is NaN or infinite."""
     bad = [name for name, value in values.items() if not math.isfinite(value)]
     if bad:
         raise NumericsError(
-            f"{run.stage}: loss {', '.join(bad)} is not finite at step {step.index}; cases of the batch: "
+            f"{run.stage}: {', '.join(bad)} is not finite at step {step.index}; cases of the batch: "
             f"{', '.join(step.cases) or 'not named'}; look at these images, or lower the learning rate"
         )
 

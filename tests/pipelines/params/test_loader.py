@@ -46,6 +46,15 @@ def change(path, value):
         ("arms.plain", ["both"], "arms.plain.0: input should be"),
         ("split.shares", {"train": 0.5, "val": 0.1, "test": 0.1}, "train + val + test must be 1, found 0.7"),
         ("segmenter.mask_diffusion.start", 1000, "start (1000) must be below T (1000)"),
+        ("arms", {"plain": [], "synthetic": [], "phantom": []}, "at least one of plain, synthetic and phantom"),
+        ("scales.full.sample.steps", 30, "scales.full.sample.steps (30) must divide scales.full.diffusion.T (1000)"),
+        ("scales.demo.diffusion.channels", [8] * 6, "scales.demo.prepare.size (64) must be a multiple of 128"),
+        ("scales.demo.segment.batch_unlabeled", 3, "scales.demo.segment.batch_unlabeled (3) must be even"),
+        (
+            "segmenter.encoder.name",
+            "resnet34",
+            "weights lite0 belong to tu-tf_efficientnet_lite0, found name 'resnet34'",
+        ),
     ],
 )
 def test_faults_name_key_and_remedy(path, value, message):

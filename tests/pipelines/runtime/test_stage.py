@@ -68,6 +68,19 @@ def test_altered_input_stops_the_stage_before_any_work(root, params):
     assert not (root / "models").exists()
 
 
+def test_inputs_of_different_makings_are_refused(root, params):
+    """An audit of other samples than those at hand must not let them pass."""
+    execute(FIRST, params, root, {})
+    execute(SECOND, params, root, {"arm": "both"})
+    third = Stage("third", "pipelines.wiring", first_body, "data/third", {"first": "data/first", "both": "models/both"},
+                  {"split": "split"})  # fmt: skip
+    execute(third, params, root, {})
+    moved = params.model_copy(update={"split": params.split.model_copy(update={"seed": 99})})
+    execute(FIRST, moved, root, {})
+    with pytest.raises(ArtifactError, match=r"models/both: expected to be made from .*data/first as it is now"):
+        execute(third, params, root, {})
+
+
 def test_input_of_another_dataset_is_refused(root, params):
     execute(FIRST, params, root, {})
     other = params.model_copy(update={"dataset": "busi"})
@@ -114,6 +127,16 @@ def test_exit_codes_and_one_line_errors(root, capsys, monkeypatch):
     (root / "params.yaml").unlink()
     shutil.copy(ROOT / "pipelines" / "default.yaml", root / "params.yaml")
     assert run_stage(Stage("s", "pipelines.wiring", stopping, "data/s", {}, {}), [], root=root) == 143
+
+
+def test_a_refusing_disk_is_one_line_with_the_path(root, capsys, monkeypatch):
+    monkeypatch.setattr("pipelines.runtime.stage.die_with_parent", lambda: None)
+    (root / "data").write_text("a file where a folder belongs")
+    assert run_stage(FIRST, [], root=root) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "data" in error
+    assert "run the same command" in error
 
 
 def test_lock_names_the_holder_and_is_free_afterwards(tmp_path):

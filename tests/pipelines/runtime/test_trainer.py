@@ -94,6 +94,38 @@ def test_nan_stops_at_once_and_names_the_cases(tmp_path):
     assert not (tmp_path / "out" / "metrics.csv").exists()
 
 
+def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(tmp_path):
+    model = make_model()
+    losses = make_losses(model)
+
+    def poisoned(step, ema):
+        parts = losses(step, ema)
+        if step.index == 11:  # the last step: nothing later would notice; 0 * inf in the backward pass alone
+            x = model[0].weight.sum() * 0.0
+            parts["total"] = parts["total"] + torch.sqrt(x)
+        return parts
+
+    with pytest.raises(NumericsError, match="gradient norm is not finite at step 11; cases of the batch: case"):
+        train(model, poisoned, SETTINGS, make_run(tmp_path))
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    assert not (tmp_path / "out" / "metrics.csv").exists()
+
+
+def test_a_signal_after_the_last_step_still_stops(tmp_path):
+    stop, model = Stop(), make_model()
+    losses = make_losses(model)
+
+    def late(step, ema):
+        parts = losses(step, ema)
+        if step.index == 11:
+            parts["total"].register_hook(lambda gradient: setattr(stop, "number", 15))
+        return parts
+
+    with pytest.raises(StopRequested):
+        train(model, late, SETTINGS, make_run(tmp_path, stop=stop))
+    assert not (tmp_path / "out" / "metrics.csv").exists()
+
+
 def test_ema_follows_its_formula_and_copies_buffers():
     model, ema = make_model(), make_model()
     with torch.no_grad():
