@@ -41,12 +41,16 @@ def aggregate(rows: Sequence[Row], draws: int, rng: np.random.Generator) -> dict
 
 def _lesion(rows: Sequence[Row], draws: int, rng: np.random.Generator) -> dict[str, Any]:
     result: dict[str, Any] = {"images": len(rows), "groups": len({row["group"] for row in rows})}
+    # a lesion too small for the working size is no lesion there: nothing found would score 1. At native size it counts
+    seen = [row for row in rows if row["empty"] not in ("both", "target")]
+    result["vanished"] = len(rows) - len(seen)
     for metric in (*OVERLAP, *DISTANCES, *CALIBRATION):
-        result[metric] = summary(row[metric] for row in rows)
-    if rows:
-        interval = group_interval([row["dice"] for row in rows], [row["group"] for row in rows], draws, rng)
+        chosen = rows if empty_column(metric) == "empty_native" else seen
+        result[metric] = summary(row[metric] for row in chosen)
+    if seen:
+        interval = group_interval([row["dice"] for row in seen], [row["group"] for row in seen], draws, rng)
         result["dice"] |= {"low": interval.low, "high": interval.high}
-    result["missed"] = sum(row["empty"] in ("target", "prediction") for row in rows)
+    result["missed"] = sum(row["empty_native"] in ("target", "prediction") for row in rows)
     result["found"] = {
         metric: summary(row[metric] for row in rows if not row[empty_column(metric)]) for metric in DISTANCES
     }

@@ -92,7 +92,8 @@ def perceptual_distance(features: Features, x: Tensor, x_hat: Tensor) -> Tensor:
         real = features((x + 1.0) / 2.0)
     fake = features((x_hat + 1.0) / 2.0)
     distances = [
-        (F.normalize(a, dim=1, eps=1e-6) - F.normalize(b, dim=1, eps=1e-6)).square().sum(dim=1).mean()
+        # in float32: near the end these are differences of nearly equal vectors
+        (F.normalize(a.float(), dim=1, eps=1e-6) - F.normalize(b.float(), dim=1, eps=1e-6)).square().sum(dim=1).mean()
         for a, b in zip(real, fake, strict=True)
     ]
     return torch.stack(distances).mean()

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from pipelines.runtime.errors import ParamsError
 from pipelines.runtime.weights import load_lite0_into
 
 Norm = Literal["bn", "frozen_bn"]
@@ -25,14 +26,21 @@ class ImageEncoder(nn.Module):
     """An encoder of segmentation-models-pytorch that normalizes its input itself.
 
     name: as smp names it. norm: `bn`, or `frozen_bn` (running statistics constant, scale and shift trained). mean,
-    std: of the images in [0, 1]. Without stochastic depth: all randomness of a step comes from its draws.
+    std: of the images in [0, 1]. Without stochastic depth: all randomness of a step comes from its draws. An unknown
+    name is a ParamsError.
     """
 
     def __init__(self, name: str, norm: Norm, mean: float, std: float) -> None:
         super().__init__()
         import segmentation_models_pytorch as smp
 
-        self.net = smp.encoders.get_encoder(name, in_channels=1, depth=5, weights=None)
+        try:
+            self.net = smp.encoders.get_encoder(name, in_channels=1, depth=5, weights=None)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise ParamsError(
+                f"segmenter.encoder.name: expected an encoder of segmentation-models-pytorch, or tu- and a timm model, "
+                f"found {name!r} ({str(error)[:100]})"
+            ) from None
         self.norm, self.mean, self.std = norm, mean, std
         self.channels: list[int] = list(self.net.out_channels[1:])  # f1..f5, strides 2..32
         for module in self.net.modules():

@@ -144,7 +144,8 @@ class CrossDiff(nn.Module):
         """e (B, K, H, W) in [0, 1], without gradient: the damaged mask, the first call's output, or y as a control."""
         d = self.config.mask_diffusion
         if d.estimate == "corrupt":
-            return corrupt(y, draws, "estimate", d.strength)
+            with torch.autocast(y.device.type, enabled=False):  # blurs and warps in float32
+                return corrupt(y, draws, "estimate", d.strength)
         return probability(first) if d.estimate == "self" else y.float()
 
     def _unlabeled(

@@ -10,6 +10,7 @@ import torch
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 from torch import Tensor, nn
 
+from pipelines.params.segmenter import UnetParams
 from pipelines.runtime.randomness import Draws
 from segmentation.augmentations import cutmix
 from segmentation.consistency import consistency_weight
@@ -26,7 +27,8 @@ class UNet(nn.Module):
 
     def __init__(self, config: SystemConfig) -> None:
         super().__init__()
-        self.config = config
+        assert isinstance(config.method, UnetParams)
+        self.config, self.method = config, config.method
         norm = resolve_norm(config.encoder.norm, config.encoder.weights)
         self.encoder = ImageEncoder(config.encoder.name, norm, config.mean, config.std)
         widths = [scaled(c, config.width) for c in DECODER_CHANNELS]
@@ -52,6 +54,8 @@ class UNet(nn.Module):
         (student,) = by_stream(self, lambda images: [self(images)], strong, unlabeled.synthetic)
         consistency = (valid * (probability(student) - q) ** 2).mean()
         weight = unlabeled.weight * semi.lc * consistency_weight(u, semi.w_max, semi.ramp)
+        if self.method.semi == "none":
+            weight = 0.0
         return {"total": supervised + weight * consistency, **logs, "consistency": consistency.detach()}
 
     @torch.no_grad()

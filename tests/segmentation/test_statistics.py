@@ -91,3 +91,14 @@ def test_extremes_of_few_images_repeat_none(images):
     names = [r["case"] for kind in ("best", "median", "worst") for r in chosen[kind]]
     assert len(names) == len(set(names)) == images
     assert "free" not in names
+
+
+def test_a_lesion_too_small_for_the_working_size_is_not_scored_there_but_counts_as_missed():
+    vanished = row("tiny", 1.0, empty="both") | {"empty_native": "prediction", "dice_native": 0.0}
+    found = numbers([row("a", 0.6), row("b", 0.8), vanished])["lesion"]
+    assert found["images"] == 3
+    assert found["vanished"] == 1
+    assert found["dice"]["mean"] == pytest.approx(0.7)
+    assert found["dice"]["n"] == 2
+    assert found["dice_native"]["mean"] == pytest.approx((0.6 + 0.8 + 0.0) / 3)
+    assert found["missed"] == 1

@@ -5,6 +5,7 @@ import math
 import segmentation_models_pytorch as smp
 import torch
 
+from pipelines.params.segmenter import UnetParams
 from segmentation.losses import bce_dice, probability
 from segmentation.systems.unet import UNet
 from tests.support.segmenter import average_of, make_batch, make_draws, make_system, tensors
@@ -41,3 +42,9 @@ def test_modes_and_seeds_change_nothing() -> None:
     ]
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], probability(system(images)))
+
+
+def test_without_a_semi_supervised_loss_unlabeled_images_teach_nothing() -> None:
+    system = make_system("unet", method=UnetParams(semi="none"), w_max=2.0)
+    losses = system.losses(make_batch(), 1.0, make_draws(), average_of(system))
+    torch.testing.assert_close(losses["total"].detach(), losses["supervised"])

@@ -1,0 +1,58 @@
+"""`runtime.precision: bf16`: networks run under autocast, augmentations and damaged masks in float32."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.datasets.case import load_prepared
+from pipelines.params.loader import load_params
+from pipelines.runtime.artifacts import load_tensors, read_csv
+from pipelines.runtime.trainer import Step
+from segmentation.batches import Pool, Pools
+from segmentation.train import make_losses
+from tests.segmentation.test_train import make_world, run
+
+
+def in_bf16(tree: dict[str, Any]) -> None:
+    tree["runtime"]["precision"] = "bf16"
+
+
+@pytest.mark.parametrize("system", ["unet", "crossdiff"])
+def test_a_training_in_bf16_ends_with_finite_weights(system: str, tmp_path: Path) -> None:
+    def edit(tree: dict[str, Any]) -> None:
+        in_bf16(tree)
+        tree["segmenter"]["system"] = system
+
+    folder = run(make_world(tmp_path, edit), "both")
+    assert all(math.isfinite(float(row["total"])) for row in read_csv(folder / "metrics.csv"))
+    weights = load_tensors(folder / "weights.safetensors")
+    assert all(torch.isfinite(value).all() for value in weights.values() if value.is_floating_point())
+    assert {value.dtype for value in weights.values() if value.is_floating_point()} == {torch.float32}
+
+
+def test_autocast_does_not_reach_the_augmentations(tmp_path: Path) -> None:
+    prepared = load_prepared(make_world(tmp_path) / "data" / "prepared")
+    names = [row["case"] for row in prepared.cases]
+    pools = Pools(Pool(prepared.images, range(8), names[:8]), prepared.labels, {}, 1, 1.0)
+    batches = []
+
+    class Listening:
+        def losses(self, batch: Any, *_: Any) -> dict[str, torch.Tensor]:
+            batches.append(batch)
+            return {"total": torch.zeros(())}
+
+    settings = load_params(tmp_path / "params.yaml").scales.smoke.segment
+    losses = make_losses(Listening(), pools, settings)  # type: ignore[arg-type]
+    step = Step(0, 0.0, 0, torch.device("cpu"))
+    losses(step, None)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses(step, None)
+    plain, cast = batches
+    assert cast.images.dtype == torch.float32
+    assert np.array_equal(plain.images.numpy(), cast.images.numpy())
