@@ -1,7 +1,8 @@
 """The batches of an arm, as a pure function of (seed, step).
 
 Arms of one table see the same labeled images in the same order under the same augmentation; they differ in the
-unlabeled stream alone.
+unlabeled stream alone. The padding of a letterbox teaches nothing in the real stream; in labeled images it is plain
+background, and synthetic and phantom images come without a record of theirs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.datasets.images import valid_region
 from pipelines.runtime.errors import ParamsError
 from pipelines.runtime.randomness import Draws
 from segmentation.augmentations import cutmix_boxes, photometric, warp, weak_geometry
@@ -47,11 +49,15 @@ ARMS: Mapping[str, Arm] = {
 
 @dataclass(frozen=True)
 class Pool:
-    """Some rows of an array of images. images: (N, H, W) uint8; names: one per row of `rows`."""
+    """Some rows of an array of images. images: (N, H, W) uint8; names: one per row of `rows`.
+
+    cases: the row of cases.csv of each, which tells image from padding; None where no image is padded.
+    """
 
     images: np.ndarray
     rows: Sequence[int]
     names: Sequence[str]
+    cases: Sequence[dict[str, str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,8 +81,11 @@ class StepLike(Protocol):
     def draws(self, batch: int) -> Draws: ...
 
 
-def check_pools(pools: Pools, arm: str, batch_unlabeled: int, world: int = 1) -> None:
-    """ParamsError where an arm has nothing to draw from, or its streams cannot share a batch equally."""
+def check_pools(pools: Pools, arm: str, batch_labeled: int, batch_unlabeled: int, world: int = 1) -> None:
+    """ParamsError where an arm has nothing to draw from, its streams cannot share a batch equally, or its processes
+    cannot share it in whole pairs: neighbors are mixed (CutMix, false components), so that a pair torn apart would make
+    the result depend on the number of processes. One process may keep an odd image without a partner.
+    """
     for kind, pool in pools.unlabeled.items():
         if not pool.rows:
             advice = {
@@ -86,11 +95,18 @@ def check_pools(pools: Pools, arm: str, batch_unlabeled: int, world: int = 1) ->
             }[kind]
             raise ParamsError(f"arm {arm}: expected unlabeled {kind} images, found none; {advice}")
     streams = len(pools.unlabeled)
-    if streams and batch_unlabeled % (streams * world):
-        raise ParamsError(
-            f"arm {arm}: batch_unlabeled {batch_unlabeled}: expected a multiple of {streams * world} "
-            f"({streams} streams, {world} processes)"
-        )
+    pair = 2 if world > 1 else 1
+    sizes = [("batch_labeled", batch_labeled, pair * world, "")]
+    if streams:
+        share = f"{streams} stream{'s' if streams > 1 else ''}, "
+        sizes.append(("batch_unlabeled", batch_unlabeled, pair * world * streams, share))
+    for key, size, unit, share in sizes:
+        if size % unit:
+            processes = f"{world} processes with whole pairs of images each" if world > 1 else "1 process"
+            raise ParamsError(
+                f"arm {arm}: segment.{key} of the scale: expected a multiple of {unit} ({share}{processes}), found "
+                f"{size}; make it {-(-size // unit) * unit}{', or start fewer processes' if world > 1 else ''}"
+            )
 
 
 def make_batch(pools: Pools, step: StepLike, batch_labeled: int, batch_unlabeled: int) -> Batch:
@@ -111,14 +127,14 @@ def make_batch(pools: Pools, step: StepLike, batch_labeled: int, batch_unlabeled
 
 def _unlabeled(pools: Pools, step: StepLike, batch: int) -> tuple[Unlabeled, list[str]]:
     """Both views of the unlabeled rows, and the rows' names."""
-    images, synthetic, names = _mixed(pools, step, batch)
+    images, inside, synthetic, names = _mixed(pools, step, batch)
     draws = step.draws(batch)
     theta = weak_geometry(draws, "unlabeled")
     view = warp(images, theta)
     return Unlabeled(
         weak=view,
         strong=photometric(view, draws, "unlabeled"),
-        valid=warp(torch.ones_like(view), theta, "nearest"),
+        valid=warp(inside, theta, "nearest"),
         boxes=cutmix_boxes(draws, "unlabeled/cutmix", *view.shape[-2:]),
         synthetic=synthetic,
         weight=pools.weight,
@@ -135,7 +151,8 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
 def interleave(parts: Sequence[Sequence[int]]) -> list[int]:
     """Two from each part in turn, as places in their concatenation.
 
-    CutMix pairs neighbors, so a pair is of one stream; and each process's slice holds an equal share of every stream.
+    CutMix pairs neighbors, so a pair is of one stream; and each process's slice holds an equal share of every stream
+    (`check_pools` refuses the sizes that would tear a pair apart).
     """
     starts = np.cumsum([0, *(len(part) for part in parts)])
     order: list[int] = []
@@ -145,21 +162,32 @@ def interleave(parts: Sequence[Sequence[int]]) -> list[int]:
     return order
 
 
-def _mixed(pools: Pools, step: StepLike, batch: int) -> tuple[Tensor, Tensor, list[str]]:
-    """Images (b, 1, H, W), which are synthetic (b,), and names."""
+def _mixed(pools: Pools, step: StepLike, batch: int) -> tuple[Tensor, Tensor, Tensor, list[str]]:
+    """Images and what of them is no padding (both (b, 1, H, W)), which are synthetic (b,), and names."""
     share = batch // len(pools.unlabeled)
-    images, synthetic, names, parts = [], [], [], []
+    images, inside, synthetic, names, parts = [], [], [], [], []
     for kind, pool in pools.unlabeled.items():
         rows = step.rows(f"unlabeled/{kind}", len(pool.rows), share)
         images.append(_images(pool, rows, step.device))
+        inside.append(_inside(pool, rows, step.device))
         synthetic.append(torch.full((len(rows),), kind != "real", device=step.device))
         names += [pool.names[row] for row in rows]
         parts.append(list(rows))
     order = interleave(parts)
-    return torch.cat(images)[order], torch.cat(synthetic)[order], [names[place] for place in order]
+    picked = [names[place] for place in order]
+    return torch.cat(images)[order], torch.cat(inside)[order], torch.cat(synthetic)[order], picked
 
 
 def _images(pool: Pool, rows: np.ndarray, device: torch.device) -> Tensor:
     """(b, 1, H, W) float32 in [0, 1]."""
     picked = pool.images[[pool.rows[row] for row in rows]]
     return torch.from_numpy(np.ascontiguousarray(picked)).to(device).float()[:, None] / 255.0
+
+
+def _inside(pool: Pool, rows: np.ndarray, device: torch.device) -> Tensor:
+    """(b, 1, H, W) float32: 1 where the working square shows the image, 0 in its padding."""
+    height, width = pool.images.shape[1:]
+    if pool.cases is None:
+        return torch.ones(len(rows), 1, height, width, device=device)
+    regions = np.stack([valid_region(pool.cases[row], height) for row in rows])
+    return torch.from_numpy(regions).to(device).float()[:, None]

@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pipelines.datasets.case import Prepared, labeled_rows, load_prepared, rows_of_part
+from pipelines.datasets.images import valid_region
 from pipelines.params.segmenter import SegmentParams
 from pipelines.runtime.artifacts import load_array, read_csv, read_json
 from pipelines.runtime.errors import ParamsError, RefusedError
@@ -34,7 +36,7 @@ def run(run: Run) -> None:
     settings: SegmentParams = run.params.settings
     prepared = load_prepared(run.inputs["prepared"])
     pools = make_pools(run, prepared, arm)
-    check_pools(pools, arm, settings.batch_unlabeled, run.world)
+    check_pools(pools, arm, settings.batch_labeled, settings.batch_unlabeled, run.world)
     parts = ", ".join(f"{len(pool.rows)} {kind}" for kind, pool in pools.unlabeled.items()) or "none"
     run.log(f"{len(pools.labeled.rows)} labeled images; unlabeled: {parts}")
     config = make_config(run, prepared, pools, arm, seed)
@@ -71,7 +73,7 @@ def make_pools(run: Run, prepared: Prepared, arm: str) -> Pools:
     pools: dict[Kind, Pool] = {}
     for stream in kind.streams:
         if stream == "real":
-            pools[stream] = Pool(prepared.images, rest, [names[row] for row in rest])
+            pools[stream] = Pool(prepared.images, rest, [names[row] for row in rest], padded_cases(prepared, rest))
         elif stream == "synthetic":
             pools[stream] = kept_pool(run.inputs["synthetic"], run.inputs["audit"], run.log)
         else:
@@ -87,6 +89,14 @@ def make_pools(run: Run, prepared: Prepared, arm: str) -> Pools:
         classes=1 if foreground == 1 else foreground + 1,
         weight=kind.weight,
     )
+
+
+def padded_cases(prepared: Prepared, rows: Sequence[int]) -> list[dict[str, str]] | None:
+    """The rows of cases.csv where some of these images is padded to the working square, else None."""
+    if prepared.dataset["resize"] == "stretch":
+        return None
+    cases, size = [prepared.cases[row] for row in rows], int(prepared.images.shape[1])
+    return cases if any(not valid_region(case, size).all() for case in cases) else None
 
 
 def kept_pool(synthetic: Path, audit: Path, log: Callable[[str], None] = print) -> Pool:
@@ -107,11 +117,14 @@ def kept_pool(synthetic: Path, audit: Path, log: Callable[[str], None] = print) 
 
 
 def make_config(run: Run, prepared: Prepared, pools: Pools, arm: str, seed: int) -> SystemConfig:
-    """Everything that rebuilds the segmenter and its input."""
+    """Everything that rebuilds the segmenter and its input. Mean and spread are of the train images, not of padding."""
     params = run.params
     mean, std = PRETRAINED_MEAN, PRETRAINED_STD
     if params.encoder.weights == "none":
-        pixels = prepared.images[rows_of_part(prepared, run.inputs["split"], "train")] / 255.0
+        rows = rows_of_part(prepared, run.inputs["split"], "train")
+        pixels, padded = prepared.images[rows] / 255.0, padded_cases(prepared, rows)
+        if padded:
+            pixels = pixels[np.stack([valid_region(case, pixels.shape[1]) for case in padded])]
         mean, std = float(pixels.mean()), max(float(pixels.std()), 1e-3)
     return SystemConfig(
         system=params.system,
@@ -144,7 +157,9 @@ def make_losses(system: System, pools: Pools, settings: SegmentParams) -> Callab
     """The closure that the trainer calls; the moving average is the teacher."""
 
     def losses(step: Step, ema: Any) -> dict[str, Tensor]:
-        batch = make_batch(pools, step, settings.batch_labeled, settings.batch_unlabeled)
+        # the trainer's autocast must not reach warps and blurs: their grids and weights need float32
+        with torch.autocast(step.device.type, enabled=False):
+            batch = make_batch(pools, step, settings.batch_labeled, settings.batch_unlabeled)
         step.cases = batch.names
         return system.losses(batch, step.u, step.draws(settings.batch_labeled), ema)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ import torch
 
 from pipelines.runtime.errors import ParamsError
 from pipelines.runtime.trainer import Step
+from segmentation.augmentations import partners
 from segmentation.batches import ARMS, Kind, Pool, Pools, check_pools, interleave, make_batch, one_hot
 from segmentation.system import Batch
 from tests.support.segmenter import pictures
@@ -55,12 +56,47 @@ def test_both_is_half_and_half_in_pairs_of_one_stream() -> None:
     assert [name.split("-")[0] for name in batch.names[2:]] == ["real", "real", "synthetic", "synthetic"] * 2
 
 
-@pytest.mark.parametrize("arm", ["real", "both"])
-def test_processes_share_one_batch(arm: str) -> None:
-    whole = rows_of(make_batch(make_pools(arm), step(5), 4, 8))
-    parts = [rows_of(make_batch(make_pools(arm), step(5, rank, 2), 4, 8)) for rank in (0, 1)]
+@pytest.mark.parametrize(("arm", "unlabeled"), [("real", 4), ("both", 8)])
+def test_processes_share_one_batch(arm: str, unlabeled: int) -> None:
+    """With its partners: the smallest sizes that `check_pools` admits for two processes."""
+    pools = make_pools(arm)
+    check_pools(pools, arm, 4, unlabeled, 2)
+    whole = rows_of(make_batch(pools, step(5), 4, unlabeled))
+    parts = [rows_of(make_batch(pools, step(5, rank, 2), 4, unlabeled)) for rank in (0, 1)]
     for name, value in whole.items():
         torch.testing.assert_close(torch.cat([part[name] for part in parts]), value, msg=name)
+        torch.testing.assert_close(torch.cat([partners(part[name]) for part in parts]), partners(value), msg=name)
+
+
+def test_padding_of_a_letterbox_is_not_valid() -> None:
+    """The right half of every real image is padding: valid there is 0 through flip, crop and shift."""
+    half = {"inner_top": "0", "inner_left": "0", "inner_height": "32", "inner_width": "16"}
+    plain = make_pools("both")
+    real = plain.unlabeled["real"]
+    marked = np.zeros_like(IMAGES)
+    marked[:, :, :16] = 255  # white image, black padding
+    padded = Pool(marked, real.rows, real.names, [half] * len(real.rows))
+    pools = replace(plain, unlabeled={**plain.unlabeled, "real": padded})
+    found, usual = make_batch(pools, step(), 4, 8).unlabeled, make_batch(plain, step(), 4, 8).unlabeled
+    assert found is not None
+    assert usual is not None
+    real_rows = ~found.synthetic
+    valid, weak = found.valid[real_rows], found.weak[real_rows]
+    # the nearest pixel has at least half of the bilinear weight along each side
+    assert float(weak[valid == 1].min()) > 0.2499
+    assert float(weak[valid == 0].max()) < 0.5001
+    assert 0.2 < float(valid.mean()) < 0.8
+    assert float(usual.valid[real_rows].mean()) > float(valid.mean())
+    assert torch.equal(found.valid[found.synthetic], usual.valid[found.synthetic])
+
+
+def test_a_full_square_is_as_valid_as_no_square() -> None:
+    plain = make_pools("real")
+    real = plain.unlabeled["real"]
+    full = {"inner_top": "0", "inner_left": "0", "inner_height": "32", "inner_width": "32"}
+    pools = replace(plain, unlabeled={"real": replace(real, cases=[full] * len(real.rows))})
+    one, two = rows_of(make_batch(plain, step(), 4, 4)), rows_of(make_batch(pools, step(), 4, 4))
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
 
 
 @pytest.mark.parametrize("labeled", [1, 3, 6])
@@ -101,12 +137,30 @@ def test_interleave() -> None:
 
 def test_impossible_arms_are_refused() -> None:
     empty = make_pools("both")
-    check_pools(empty, "both", 8, 2)
-    with pytest.raises(ParamsError, match="multiple of 4"):
-        check_pools(empty, "both", 6, 2)
+    check_pools(empty, "both", 3, 6)
+    with pytest.raises(ParamsError, match=r"batch_unlabeled .* multiple of 2 .*found 5; make it 6$"):
+        check_pools(empty, "both", 3, 5)
     nothing = Pools(empty.labeled, LABELS, {"real": Pool(IMAGES, [], [])}, 1, 1.0)
     with pytest.raises(ParamsError, match="label_fraction"):
-        check_pools(nothing, "real", 4)
+        check_pools(nothing, "real", 4, 4)
+
+
+@pytest.mark.parametrize(("arm", "labeled", "unlabeled"), [("both", 4, 8), ("real", 4, 4), ("supervised", 4, 3)])
+def test_two_processes_share_whole_pairs(arm: str, labeled: int, unlabeled: int) -> None:
+    check_pools(make_pools(arm), arm, labeled, unlabeled, 2)
+
+
+@pytest.mark.parametrize(
+    ("arm", "labeled", "unlabeled", "said"),
+    [
+        ("both", 4, 4, "batch_unlabeled .* multiple of 8 .2 streams, 2 processes.*found 4; make it 8, or start fewer"),
+        ("real", 4, 6, "batch_unlabeled .* multiple of 4 .1 stream, 2 processes.*found 6; make it 8"),
+        ("supervised", 6, 4, "batch_labeled .* multiple of 4 .2 processes.*found 6; make it 8"),
+    ],
+)
+def test_torn_pairs_are_refused(arm: str, labeled: int, unlabeled: int, said: str) -> None:
+    with pytest.raises(ParamsError, match=said):
+        check_pools(make_pools(arm), arm, labeled, unlabeled, 2)
 
 
 def test_every_arm_of_params_is_known() -> None:
@@ -114,7 +168,6 @@ def test_every_arm_of_params_is_known() -> None:
 
     named = {arm for kinds in ("plain", "synthetic", "phantom") for arm in _choices(ArmsParams, kinds)}
     assert named == set(ARMS)
-    assert isinstance(IMAGES, np.ndarray)
 
 
 def _choices(block: type, name: str) -> tuple[str, ...]:

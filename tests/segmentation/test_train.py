@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from pipelines.datasets.case import load_prepared
 from pipelines.params.loader import load_params
 from pipelines.runtime.artifacts import read_csv, save_array, write_csv, write_json, write_manifest
 from pipelines.runtime.errors import ArtifactError, ParamsError, RefusedError
@@ -99,6 +101,38 @@ def test_a_run_ends_after_total_steps_and_its_folder_rebuilds_the_system(system:
     assert loaded.config.mean == pytest.approx(pixels.mean())
     assert loaded.config.std == pytest.approx(pixels.std())
     assert not as_module(loaded).training
+
+
+def test_padding_is_neither_learned_from_nor_counted_in_the_statistics(tmp_path: Path) -> None:
+    root = make_world(tmp_path)
+    prepared, split = load_prepared(root / "data" / "prepared"), root / "data" / "split"
+    top = {"inner_top": "0", "inner_left": "0", "inner_height": str(SIZE // 2), "inner_width": str(SIZE)}
+    boxed = replace(
+        prepared, cases=[row | top for row in prepared.cases], dataset=prepared.dataset | {"resize": "letterbox"}
+    )
+    tree = load_params(root / "params.yaml")
+    params = SimpleNamespace(
+        system=tree.segmenter.system,
+        method=getattr(tree.segmenter, tree.segmenter.system),
+        settings=tree.scales.smoke.segment,
+        encoder=tree.segmenter.encoder,
+        mask_diffusion=tree.segmenter.mask_diffusion,
+        semi=tree.segmenter.semi,
+        label_fraction=0.5,
+    )
+    stage_run: Any = SimpleNamespace(inputs={"split": split}, params=params, dataset="phantom")
+    for source, rows, cases in ((prepared, SIZE, False), (boxed, SIZE // 2, True)):
+        pools = train.make_pools(stage_run, source, "real")
+        assert (pools.unlabeled["real"].cases is not None) == cases
+        assert pools.labeled.cases is None
+        config = train.make_config(stage_run, source, pools, "real", 0)
+        pixels = pictures(COUNT, SIZE)[0][:8, :rows] / 255.0
+        assert config.mean == pytest.approx(pixels.mean())
+        assert config.std == pytest.approx(pixels.std())
+    # a letterbox of square images pads nothing
+    full = top | {"inner_height": str(SIZE)}
+    square = replace(boxed, cases=[row | full for row in prepared.cases])
+    assert train.padded_cases(square, [0, 1]) is None
 
 
 def test_interrupted_anywhere_it_yields_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,4 +234,3 @@ def test_bad_arguments_are_named(tmp_path: Path) -> None:
     root = make_world(tmp_path, lambda tree: tree["segmenter"].update(label_fraction=1.0))
     with pytest.raises(ParamsError, match="label_fraction"):
         run(root, "real")
-    assert hashlib.sha256((root / "params.yaml").read_bytes()).hexdigest()
