@@ -2,7 +2,8 @@
 
 Writes below the output folder, for each image and at its own size: masks/ (0 and 255; label numbers where there are
 several classes), probability/ and uncertainty/ (0 to 1 as 0 to 255), overlays/; and predictions.csv. A file that cannot
-be used is named on stderr and in the CSV with its reason, and the rest goes on.
+be used is named on stderr and in the CSV with its reason, and the rest goes on. Folders of these names that an earlier
+run did not make are left alone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 SCORES = ("area", "components", "max_probability", "mean_uncertainty")
 COLUMNS = ("file", "status", "reason", "mask", "width", "height", *SCORES)
 CHUNK = 16  # images held at once
+TABLE = "predictions.csv"
 FOLDERS = ("masks", "probability", "uncertainty", "overlays")
 COLOR = (45, 212, 191)
 
@@ -48,8 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SonoSynthError as error:
         print(f"predict: error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        place, found = error.filename or arguments.output, error.strerror or error
+        print(
+            f"predict: error: {place}: expected to read or write it, found: {found}; mend it, repeat", file=sys.stderr
+        )
+        return 1
     done = sum(row["status"] == "ok" for row in rows)
-    print(f"predict: {done} of {len(rows)} files segmented; see {arguments.output / 'predictions.csv'}")
+    print(f"predict: {done} of {len(rows)} files segmented; see {_printable(str(arguments.output / TABLE))}")
     return 0 if done else 1
 
 
@@ -72,13 +80,15 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def predict_folder(model: Path, folder: Path, output: Path, settings: Settings) -> list[dict[str, Any]]:
     """Segment all files of a folder, write the results, return the rows of predictions.csv.
 
-    DataError: no such folder, nothing in it, or the output is the folder itself. ArtifactError: no sound model.
+    DataError: no such folder, nothing in it, or an output that would overwrite other files or cannot be made.
+    ArtifactError: no sound model. OSError: a folder that cannot be read, a disk that is full.
     """
     from pipelines.runtime.artifacts import verify_folder, write_csv
     from pipelines.runtime.errors import ArtifactError
     from segmentation.system import load_system
 
-    files = list_files(folder, output)
+    files = list_files(folder)
+    check_output(folder, output)
     if not (model / "config.json").is_file():
         raise ArtifactError(
             f"{model}: expected a trained segmenter (config.json, weights.safetensors), found none; "
@@ -87,35 +97,86 @@ def predict_folder(model: Path, folder: Path, output: Path, settings: Settings) 
     if (model / "manifest.json").is_file():
         verify_folder(model)
     device = _device(settings.device)
+    make_output(output)
     system = load_system(model, device)
     if system.config.phantom:
         print("predict: note: this segmenter was trained on phantom images, not on patients", file=sys.stderr)
-    for name in FOLDERS:
-        (output / name).mkdir(parents=True, exist_ok=True)
     rows = list(segment(system, files, output, settings, device))
-    write_csv(output / "predictions.csv", rows, COLUMNS)
+    write_csv(output / TABLE, rows, COLUMNS)
     return rows
 
 
-def list_files(folder: Path, output: Path) -> list[Path]:
+def list_files(folder: Path) -> list[Path]:
     """The files directly inside a folder, sorted; hidden ones are left out."""
     from pipelines.runtime.errors import DataError
 
     if not folder.is_dir():
         raise DataError(f"{folder}: expected a folder with images, found none; check the path")
-    if folder.resolve() == output.resolve():
-        raise DataError(f"{output}: expected another folder than that of the images; choose another --output")
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     if not files:
         raise DataError(f"{folder}: expected PNG or JPEG images, found no file; subfolders are not read")
     return files
 
 
+def check_output(folder: Path, output: Path) -> None:
+    """DataError where results would be written among the images, or over files that no earlier run left."""
+    from pipelines.runtime.errors import DataError
+
+    if folder.resolve() in [path.resolve() for path in (output, *(output / name for name in FOLDERS))]:
+        raise DataError(f"{output}: expected results apart from the images, found {folder}; choose another --output")
+    if (output / TABLE).is_file():
+        return
+    for path in (output / name for name in FOLDERS):
+        if path.is_dir() and any(path.iterdir()):
+            raise DataError(
+                f"{path}: expected no files, or {TABLE} of an earlier run beside it, found files of another origin; "
+                "choose another --output"
+            )
+
+
+def make_output(output: Path) -> None:
+    """The table first, still empty: it marks the folders as ours, so that an interrupted run may be repeated."""
+    from pipelines.runtime.artifacts import write_csv
+    from pipelines.runtime.errors import DataError
+
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        write_csv(output / TABLE, [], COLUMNS)
+        for name in FOLDERS:
+            (output / name).mkdir(exist_ok=True)
+    except OSError as error:
+        found = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise DataError(f"{output}: expected a writable folder, found: {found}; choose another --output") from error
+
+
+def output_names(files: Sequence[Path]) -> dict[Path, str]:
+    """Names of the results, no two alike even where case does not count.
+
+    A file's stem where no other file has it and none is named like it, else its whole name (a.jpg gives a.jpg.png);
+    names that differ only in bytes outside UTF-8 are numbered.
+    """
+    names = {path: _printable(path.name) for path in files}
+    stems = Counter(Path(name).stem.casefold() for name in names.values())
+    whole = {name.casefold() for name in names.values()}
+    found: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path, name in names.items():
+        stem = Path(name).stem
+        base = stem if stems[stem.casefold()] == 1 and stem.casefold() not in whole else name
+        chosen, number = base, 1
+        while chosen.casefold() in taken:
+            number += 1
+            chosen = f"{base}-{number}"
+        taken.add(chosen.casefold())
+        found[path] = f"{chosen}.png"
+    return found
+
+
 def segment(
     system: System, files: Sequence[Path], output: Path, settings: Settings, device: str
 ) -> Iterator[dict[str, Any]]:
-    """Rows of predictions.csv in the order of `files`; a few images are held at a time."""
-    stems = Counter(path.stem for path in files)
+    """Rows of predictions.csv in the order of `files`; a few images are held, and one's maps at native size."""
+    names = output_names(files)
     for first in range(0, len(files), CHUNK):
         chunk = files[first : first + CHUNK]
         decoded = {path: read(path) for path in chunk}
@@ -123,13 +184,16 @@ def segment(
         results = infer(system, list(images.values()), settings, device) if images else []
         maps = dict(zip(images, results, strict=True))
         for path in chunk:
-            reason = decoded[path]
+            reason, file = decoded[path], _printable(path.name)
             if isinstance(reason, str):
-                print(f"predict: {path.name}: {reason}", file=sys.stderr)
-                yield {"file": path.name, "status": "refused", "reason": reason}
+                reason = _printable(reason)
+                print(f"predict: {file}: {reason}", file=sys.stderr)
+                yield {"file": file, "status": "refused", "reason": reason}
                 continue
-            name = f"{path.stem if stems[path.stem] == 1 else path.name}.png"
-            yield {"file": path.name, "status": "ok", **save(images[path], *maps[path], output, name)}
+            native = to_image(*maps[path], images[path], system.config)
+            numbers = save(images[path], *native, output, names[path])
+            del native  # not held while the next chunk is decoded
+            yield {"file": file, "status": "ok", **numbers}
         print(f"predict: {min(first + CHUNK, len(files))}/{len(files)}", file=sys.stderr)
 
 
@@ -152,7 +216,7 @@ def read(path: Path) -> np.ndarray | str:
 def infer(
     system: System, images: Sequence[np.ndarray], settings: Settings, device: str
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Probability (K, h, w) and uncertainty (h, w) of each (h, w) uint8 image, at its own size.
+    """Probability (K, H, W) and uncertainty (H, W) of each (h, w) uint8 image, at working size.
 
     The sampler's noise hangs on the pixels: a renamed file gives the same mask.
     """
@@ -171,13 +235,17 @@ def infer(
         seeds=settings.seeds or config.mask_diffusion.seeds,
         device=device,
     )
-    return [
-        (
-            np.stack([_native(channel, image, config) for channel in probability]),
-            _native(uncertainty, image, config),
-        )
-        for image, probability, uncertainty in zip(images, found.probability, found.uncertainty, strict=True)
-    ]
+    return list(zip(found.probability, found.uncertainty, strict=True))
+
+
+def to_image(
+    probability: np.ndarray, uncertainty: np.ndarray, image: np.ndarray, config: SystemConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probability (K, H, W) and uncertainty (H, W) at working size as (K, h, w) and (h, w), the size of the image."""
+    import numpy as np
+
+    native = np.stack([_native(channel, image, config) for channel in probability])
+    return native, _native(uncertainty, image, config)
 
 
 def save(
@@ -191,7 +259,7 @@ def save(
 
     several = len(probability) > 1
     lesion = 1.0 - probability[0] if several else probability[0]
-    label = probability.argmax(axis=0).astype(np.uint8) if several else (lesion > 0.5).astype(np.uint8)
+    label = probability.argmax(axis=0).astype(np.uint8) if several else (lesion >= 0.5).astype(np.uint8)
     mask = label > 0
     write_png(output / "masks" / name, label if several else label * 255)
     write_png(output / "probability" / name, _as_bytes(lesion))
@@ -229,6 +297,11 @@ def _native(values: np.ndarray, image: np.ndarray, config: SystemConfig) -> np.n
     place = {"inner_top": box.top, "inner_left": box.left, "inner_height": box.height, "inner_width": box.width}
     case = {key: str(value) for key, value in {**place, "width": width, "height": height}.items()}
     return to_native(values, case).clip(0.0, 1.0)
+
+
+def _printable(text: str) -> str:
+    """File names may hold bytes that are not UTF-8, which neither a table nor a terminal takes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _as_bytes(values: np.ndarray) -> np.ndarray:

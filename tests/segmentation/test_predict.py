@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipelines.runtime.artifacts import read_csv
+from segmentation import predict
 from segmentation.predict import main, outlined
 from segmentation.system import save_system
 from tests.support.segmenter import make_system, pictures
@@ -102,6 +106,133 @@ def test_nothing_segmented_is_exit_1(
     said = capsys.readouterr().err
     assert "Traceback" not in said
     assert "expected" in said
+
+
+@pytest.mark.parametrize("case", ["folder is a target", "folder is a target of an earlier run", "foreign files"])
+def test_files_of_another_origin_are_never_overwritten(
+    case: str, model: Path, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "data"
+    (root / "masks").mkdir(parents=True)
+    (root / "masks" / "tall.png").write_bytes((scans / "tall.png").read_bytes())
+    before = (root / "masks" / "tall.png").read_bytes()
+    folder = scans if case == "foreign files" else root / "masks"
+    if case == "folder is a target of an earlier run":
+        (root / "predictions.csv").write_text("file\n")
+    assert main([str(model), str(folder), "--output", str(root), "--device", "cpu"]) == 1
+    assert (root / "masks" / "tall.png").read_bytes() == before
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert "choose another --output" in said
+
+
+def test_a_full_disk_is_one_line_and_the_run_may_be_repeated(
+    model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command = [str(model), str(scans), "--output", str(out), "--device", "cpu", "--seeds", "1"]
+
+    def write_one(path: Path, values: np.ndarray) -> None:
+        if path.parent.name == "masks":
+            path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.runtime.artifacts.write_png", write_one)
+        assert main(command) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert f"predict: error: {out}: " in said.splitlines()[-1]
+    assert "No space left on device" in said.splitlines()[-1]
+    assert (out / "masks" / "tall.png").read_bytes() == b"half"
+    assert (out / "predictions.csv").read_text() == ",".join(predict.COLUMNS) + "\n"
+    assert main(command) == 0
+    assert pixels(out / "masks" / "tall.png").shape == (96, 80)
+
+
+@pytest.mark.parametrize("broken", ["output is a file", "output cannot be written", "folder cannot be read"])
+def test_unusable_places_are_one_line_before_the_model_is_loaded(
+    broken: str,
+    model: Path,
+    scans: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def denied(path: Path, *arguments: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    out = tmp_path / "out"
+    if broken == "output is a file":
+        out.write_text("mine")
+    elif broken == "output cannot be written":
+        monkeypatch.setattr(Path, "mkdir", denied)  # chmod does not stop the superuser
+    else:
+        monkeypatch.setattr(Path, "iterdir", denied)
+    monkeypatch.setattr("segmentation.system.load_system", lambda *_: pytest.fail("the model was loaded"))
+    assert main([str(model), str(scans), "--output", str(out), "--device", "cpu"]) == 1
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert str(scans if broken == "folder cannot be read" else out) in said
+
+
+def test_file_names_that_are_not_utf8(model: Path, scans: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "latin"
+    folder.mkdir()
+    try:
+        for name in (b"caf\xe8.png", b"caf\xe9.png"):
+            (folder / os.fsdecode(name)).write_bytes((scans / "tall.png").read_bytes())
+        (folder / os.fsdecode(b"t\xeate.png")).write_text("no image")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    out = tmp_path / "out"
+    assert main([str(model), str(folder), "--output", str(out), "--device", "cpu", "--seeds", "1"]) == 0
+    rows = read_csv(out / "predictions.csv")
+    assert [row["file"] for row in rows] == ["caf?.png", "caf?.png", "t?te.png"]
+    assert [row["mask"] for row in rows] == ["masks/caf?.png.png", "masks/caf?.png-2.png", ""]
+    assert all((out / row["mask"]).is_file() for row in rows[:2])
+
+
+def test_results_of_different_files_have_different_names() -> None:
+    files = [Path("scans") / name for name in ("a.jpg", "a.jpg.png", "a.png", "B.jpg", "b.png", "c.1.png", "c.png")]
+    assert [predict.output_names(files)[path] for path in files] == [
+        "a.jpg.png",
+        "a.jpg.png.png",
+        "a.png.png",
+        "B.jpg.png",
+        "b.png.png",
+        "c.1.png",
+        "c.png",
+    ]
+
+
+def test_one_image_at_a_time_is_held_at_native_size(
+    model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+
+    def noted(event: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(*arguments: Any) -> Any:
+            events.append(event)
+            return call(*arguments)
+
+        return noting
+
+    monkeypatch.setattr(predict, "_native", noted("map", predict._native))
+    monkeypatch.setattr(predict, "save", noted("save", predict.save))
+    out = tmp_path / "out"
+    assert main([str(model), str(scans), "--output", str(out), "--device", "cpu", "--seeds", "1"]) == 0
+    assert events == ["map", "map", "save"] * 2  # probability and uncertainty of one, then of the other
+
+
+def test_one_half_belongs_to_the_mask(tmp_path: Path) -> None:
+    """As in `scores.of_class`: what is shown is what is scored."""
+    for name in predict.FOLDERS:
+        (tmp_path / name).mkdir()
+    probability = np.array([[[0.5, 0.49], [0.51, 0.0]]], np.float32)
+    row = predict.save(np.zeros((2, 2), np.uint8), probability, np.zeros((2, 2), np.float32), tmp_path, "a.png")
+    assert pixels(tmp_path / "masks" / "a.png").tolist() == [[255, 0], [255, 0]]
+    assert row["area"] == 0.5
 
 
 def test_help_is_fast_and_imports_no_torch() -> None:
