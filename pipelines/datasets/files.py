@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pipelines.datasets.case import Finding
 from pipelines.datasets.images import EXTENSIONS
 from pipelines.runtime.errors import DataError
 
@@ -43,6 +45,27 @@ def list_images(root: Path) -> list[Path]:
 def relative(path: Path, root: Path) -> str:
     """Name of a file inside the dataset, for messages: never a path of this machine."""
     return os.fspath(path.relative_to(root).as_posix())
+
+
+def by_stem(root: Path, files: Iterable[Path], findings: list[Finding]) -> dict[str, Path]:
+    """Name without ending -> file; an error is added to `findings` for each file whose name is already taken."""
+    found: dict[str, Path] = {}
+    for path in files:
+        first = found.setdefault(path.stem, path)
+        if first != path:
+            message = f"{relative(path, root)}: the same name as {relative(first, root)}; remove or rename one"
+            findings.append(Finding("error", "name", path.stem, message))
+    return found
+
+
+def unread(root: Path, files: Sequence[Path], read: Iterable[Path]) -> list[Finding]:
+    """A warning for each image file that no rule of the layout reads: none is left out in silence."""
+    known = set(read)
+    return [
+        Finding("warning", "unread", path.stem, f"{relative(path, root)}: is read by no rule; move or remove it")
+        for path in files
+        if path not in known
+    ]
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:

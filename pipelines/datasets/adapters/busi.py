@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.datasets.case import Case, Dataset, Finding
-from pipelines.datasets.files import list_images, relative
+from pipelines.datasets.files import by_stem, list_images, relative, unread
 from pipelines.runtime.errors import DataError
 
 FOLDER = "Dataset_BUSI_with_GT"
@@ -24,14 +24,23 @@ REDUCED = 352  # the published images are up to 1048 pixels wide: a set without 
 
 def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0) -> Dataset:
     """Read the published layout. settings.classes names the folders to read; `work` and `count` are not used here."""
-    dataset = read_layout(root, tuple(settings.classes), name="busi")
+    left_out = tuple(name for name in CLASSES if name not in settings.classes)
+    dataset = read_layout(root, tuple(settings.classes), name="busi", left_out=left_out)
     return replace(dataset, expected={name: EXPECTED[name] for name in dataset.classes}, reduced_below=REDUCED)
 
 
 def read_layout(
-    root: Path, classes: tuple[str, ...], *, name: str, identities: dict[str, str] | None = None
+    root: Path,
+    classes: tuple[str, ...],
+    *,
+    name: str,
+    identities: dict[str, str] | None = None,
+    left_out: tuple[str, ...] = (),
 ) -> Dataset:
-    """Cases of the BUSI layout; `identities` maps a case to its patient, which the layout itself does not tell."""
+    """Cases of the BUSI layout; `identities` maps a case to its patient, which the layout itself does not tell.
+
+    left_out: class folders that are not read on purpose; an image file outside these and `classes` is a warning.
+    """
     files = list_images(root)
     present = {path.relative_to(root).parts[-2].lower() for path in files if len(path.relative_to(root).parts) > 1}
     base = root / FOLDER if (root / FOLDER).is_dir() else root
@@ -42,20 +51,20 @@ def read_layout(
             f"{', '.join(missing)}, found {', '.join(sorted(present)) or 'no images'}; copy the published folder there"
         )
     cases: list[Case] = []
-    findings: list[Finding] = []
+    expected = [base / class_name for class_name in (*classes, *left_out)]
+    findings = unread(root, files, [path for path in files if any(path.is_relative_to(folder) for folder in expected)])
     for class_name in classes:
         inside = [path for path in files if path.is_relative_to(base / class_name)]
-        images = {path.stem: path for path in inside if not MASK.match(path.stem)}
-        masks: dict[str, list[tuple[int, Path]]] = {}
-        for path in inside:
-            match = MASK.match(path.stem)
-            if match:
-                masks.setdefault(match["case"], []).append((int(match["number"] or 0), path))
+        named = [path for path in inside if MASK.match(path.stem)]
         # `images/x.png` and `mask/x.png`: there the folder, not the name, says what is a mask
-        folders = {path.parent.name.lower() for path in inside}
-        if not masks and folders & {"mask", "masks"}:
-            images = {path.stem: path for path in inside if path.parent.name.lower() not in ("mask", "masks")}
-            masks = {path.stem: [(0, path)] for path in inside if path.parent.name.lower() in ("mask", "masks")}
+        mask_files = named or [path for path in inside if path.parent.name.lower() in ("mask", "masks")]
+        taken = set(mask_files)
+        images = by_stem(root, [path for path in inside if path not in taken], findings)
+        masks: dict[str, list[tuple[int, Path]]] = {}
+        for stem, path in by_stem(root, mask_files, findings).items():
+            match = MASK.match(stem)
+            case, number = (match["case"], int(match["number"] or 0)) if match else (stem, 0)
+            masks.setdefault(case, []).append((number, path))
         for orphan in sorted(set(masks) - set(images)):
             where = relative(masks[orphan][0][1], root)
             findings.append(Finding("error", "mask without image", orphan, f"{where}: no image {orphan}.png beside it"))

@@ -5,19 +5,20 @@ lists:    the same with train.txt, val.txt, test.txt, which become the owner's p
 classes:  images/ID.png, masks/0/ID.png (one foreground class)
 sidecar:  benign/X.png, benign/X_mask.png, benign/X_mask_1.png in one folder per class, names free
 
-An optional groups.csv (case, group, class) names patients and classes. A class called `normal` is free of lesions.
+An optional groups.csv (case, group, class) names patients and classes; `case` is the file's name with or without its
+ending. A class called `normal` is free of lesions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.datasets.adapters.busi import read_layout
 from pipelines.datasets.case import PARTS, Case, Dataset, Finding
-from pipelines.datasets.files import list_files, read_table, relative
+from pipelines.datasets.files import by_stem, list_files, read_table, relative, unread
 from pipelines.datasets.images import EXTENSIONS
 from pipelines.runtime.errors import DataError
 
@@ -60,15 +61,18 @@ def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0)
 
 
 def read_pairs(root: Path, files: Sequence[Path], folder: Path) -> tuple[list[Case], list[Finding]]:
-    """images/ against the mask folder by stem; a stem with two images or two masks is an error."""
+    """images/ against the mask folder by stem; every image needs one mask, and a file elsewhere is a warning."""
     findings: list[Finding] = []
     inner = sorted({path.parent.name for path in files if path.parent.parent == folder})
     if len(inner) > 1:
         listing = ", ".join(inner)
         raise DataError(f"{folder.name}: expected one class folder, found {listing}; one foreground class is read")
     source = folder / inner[0] if inner else folder
-    images = _by_stem(root, [path for path in files if path.parent == root / "images"], findings)
-    masks = _by_stem(root, [path for path in files if path.parent == source], findings)
+    image_files = [path for path in files if path.parent == root / "images"]
+    mask_files = [path for path in files if path.parent == source]
+    images = by_stem(root, image_files, findings)
+    masks = by_stem(root, mask_files, findings)
+    findings += unread(root, files, [*image_files, *mask_files])
     cases = []
     used: set[str] = set()
     for stem, image in sorted(images.items()):
@@ -85,14 +89,10 @@ def read_pairs(root: Path, files: Sequence[Path], folder: Path) -> tuple[list[Ca
     return cases, findings
 
 
-def _by_stem(root: Path, files: Sequence[Path], findings: list[Finding]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in files:
-        if path.stem in found:
-            message = f"{relative(path, root)}: {found[path.stem].name} has the same name; remove one"
-            findings.append(Finding("error", "name", path.stem, message))
-        found[path.stem] = path
-    return found
+def _stem(name: str) -> str:
+    """A case from a file's name in a list or table of the owner, which may have the image's ending or not."""
+    path = Path(name.strip())
+    return path.stem if path.suffix.lower() in EXTENSIONS else name.strip()
 
 
 def read_parts(root: Path, cases: Sequence[Case]) -> list[str]:
@@ -103,7 +103,7 @@ def read_parts(root: Path, cases: Sequence[Case]) -> list[str]:
     listed: dict[str, str] = {}
     for part, path in lists.items():
         for line in filter(str.strip, path.read_text(encoding="utf-8", errors="replace").splitlines()):
-            stem = Path(line.strip()).stem if Path(line.strip()).suffix.lower() in EXTENSIONS else line.strip()
+            stem = _stem(line)
             if listed.setdefault(stem, part) != part:
                 raise DataError(f"{path.name}: {stem} is also in {listed[stem]}.txt; expected one part per image")
     unlisted = [case.case for case in cases if case.case not in listed]
@@ -114,21 +114,38 @@ def read_parts(root: Path, cases: Sequence[Case]) -> list[str]:
 
 
 def with_groups(root: Path, cases: Sequence[Case], findings: list[Finding]) -> list[Case]:
-    """Patients and classes from groups.csv, when there is one; a case without a row keeps what it has and is named."""
+    """Patients and classes from groups.csv, when there is one; a case without a row keeps what it has and is named.
+
+    A table of which no row names an image, or with two groups or classes for one case, is an error: read as if it were
+    not there, it would let a patient lie on both sides of the split.
+    """
     path = root / "groups.csv"
     if path not in list_files(root):
         return list(cases)
-    rows: Mapping[str, dict[str, str]] = {row["case"]: row for row in read_table(path, ("case", "group"))}
+    rows: dict[str, tuple[str, str]] = {}
+    for row in read_table(path, ("case", "group")):
+        name, found = _stem(row["case"]), (row["group"].strip(), row.get("class", "").strip())
+        known = rows.setdefault(name, found)
+        for kind, first, second in zip(("groups", "classes"), known, found, strict=True):
+            if first != second:
+                message = f"{name}: two {kind} in groups.csv, {first!r} and {second!r}; expected one; correct the table"
+                findings.append(Finding("error", "table", name, message))
+    if not rows.keys() & {case.case for case in cases}:
+        message = (
+            f"groups.csv: expected names of images in the column case, found none, first {next(iter(rows))!r}; "
+            "correct the names or remove the table"
+        )
+        findings.append(Finding("error", "table", "", message))
+        return list(cases)
     named = []
     for case in cases:
-        row = rows.get(case.case)
-        if row is None:
+        if case.case not in rows:
             message = f"{case.case}: no row in groups.csv; it counts as a patient of its own"
             findings.append(Finding("warning", "table", case.case, message))
             named.append(case)
             continue
-        class_name = row.get("class", "").strip() or case.class_name
-        named.append(replace(case, identity=row["group"].strip(), class_name=class_name, lesion=class_name != "normal"))
+        group, class_name = rows[case.case][0], rows[case.case][1] or case.class_name
+        named.append(replace(case, identity=group, class_name=class_name, lesion=class_name != "normal"))
     for name in sorted(set(rows) - {case.case for case in cases}):
         findings.append(Finding("warning", "table", name, f"{name}: in groups.csv, but there is no such image"))
     return named

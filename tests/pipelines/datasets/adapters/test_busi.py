@@ -50,6 +50,34 @@ def test_unpaired_files_are_errors(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("names", "second"),
+    [
+        (["a.jpg", "a.png", "a_mask.png"], "a.png"),
+        (["p1/a.png", "p2/a.png", "a_mask.png"], "p2/a.png"),
+        (["a.png", "a_mask.bmp", "a_mask.png"], "a_mask.png"),
+        (["images/a.png", "mask/a.bmp", "mask/a.png"], "mask/a.png"),
+    ],
+)
+def test_equal_names_but_for_the_ending_or_folder_are_errors(tmp_path: Path, names: list[str], second: str) -> None:
+    touch(tmp_path, *(f"benign/{name}" for name in names))
+    (finding,) = read(tmp_path, SimpleNamespace(classes=["benign"])).findings
+    assert (finding.severity, finding.check) == ("error", "name")
+    assert finding.message.startswith(f"benign/{second}: the same name as benign/")
+
+
+def test_files_outside_the_class_folders_are_named(tmp_path: Path) -> None:
+    touch(
+        tmp_path, *(f"Dataset_BUSI_with_GT/{name}/1{end}.png" for name in ("benign", "normal") for end in ("", "_mask"))
+    )
+    touch(tmp_path, "Dataset_BUSI_with_GT/benigne/2.png", "figure.png")
+    found = read(tmp_path, SimpleNamespace(classes=["benign"]))  # normal is left out on purpose: no warning
+    assert [(item.severity, item.check, item.message.partition(":")[0]) for item in found.findings] == [
+        ("warning", "unread", "Dataset_BUSI_with_GT/benigne/2.png"),
+        ("warning", "unread", "figure.png"),
+    ]
+
+
 def test_missing_class_folder_is_named(tmp_path: Path) -> None:
     touch(tmp_path, "benign/benign (1).png")
     with pytest.raises(DataError, match="missing malignant, found benign"):

@@ -70,6 +70,60 @@ def test_groups_name_patients_and_classes(tmp_path: Path) -> None:
     assert found.classes == ("benign", "none", "normal")
 
 
+def test_groups_name_files_with_or_without_their_ending(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{kind}/{name}.png" for kind in ("images", "masks") for name in ("a", "b", "c.1", "d")))
+    (tmp_path / "groups.csv").write_text("case,group,class\na.png,p1,x\nb,p1,x\nc.1.PNG,p2,x\n d.png ,p2,x\n")
+    found = read(tmp_path, SETTINGS)
+    assert [(case.case, case.identity) for case in found.cases] == [
+        ("a", "p1"),
+        ("b", "p1"),
+        ("c.1", "p2"),
+        ("d", "p2"),
+    ]
+    assert found.findings == ()
+
+
+def test_groups_that_match_no_image_are_one_error(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "images/b.png", "masks/a.png", "masks/b.png")
+    (tmp_path / "groups.csv").write_text("case,group\nscan a,p1\nscan b,p1\n")
+    (finding,) = read(tmp_path, SETTINGS).findings
+    assert (finding.severity, finding.check) == ("error", "table")
+    assert "'scan a'" in finding.message
+
+
+def test_two_groups_or_classes_of_one_case_are_an_error(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{kind}/{name}.png" for kind in ("images", "masks") for name in "abc"))
+    rows = ["a,p1,x", "a.png,p2,x", "b,p1,x", "b.png,p1,x", "c,p3,x", "c.png,p3,y"]
+    (tmp_path / "groups.csv").write_text("\n".join(["case,group,class", *rows, ""]))
+    findings = read(tmp_path, SETTINGS).findings
+    assert [(item.severity, item.case, item.message.partition(",")[0]) for item in findings] == [
+        ("error", "a", "a: two groups in groups.csv"),
+        ("error", "c", "c: two classes in groups.csv"),
+    ]
+
+
+def test_image_files_that_no_rule_reads_are_named(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "images/p2/c.png", "masks/a.png", "masks/p2/deep/c.png", "gt/a.png", "figure.png")
+    found = read(tmp_path, SETTINGS)
+    assert [case.case for case in found.cases] == ["a"]
+    assert [(item.severity, item.message) for item in found.findings] == [
+        ("warning", f"{name}: is read by no rule; move or remove it")
+        for name in ("figure.png", "gt/a.png", "images/p2/c.png", "masks/p2/deep/c.png")
+    ]
+
+
+def test_sidecar_names_equal_stems_and_files_that_no_rule_reads(tmp_path: Path) -> None:
+    touch(tmp_path, "cyst/a.png", "cyst/a.jpg", "cyst/a_mask.png", "stone/images/b.png", "stone/mask/b.png")
+    findings = {
+        (item.severity, item.check, item.message.partition(":")[0]) for item in read(tmp_path, SETTINGS).findings
+    }
+    assert findings == {
+        ("error", "name", "cyst/a.png"),
+        ("warning", "unread", "stone/images/b.png"),
+        ("warning", "unread", "stone/mask/b.png"),
+    }
+
+
 def test_sidecar_class_folders(tmp_path: Path) -> None:
     touch(tmp_path, "cyst/1.png", "cyst/1_mask.png", "stone/2.png", "stone/2_mask.png", "stone/2_mask_1.png")
     found = read(tmp_path, SETTINGS)
