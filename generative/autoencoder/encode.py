@@ -22,6 +22,14 @@ from pipelines.runtime.stage import Run, Stage, run_stage
 BATCH = 32  # images at once; part of the code, since kernels may differ by batch size
 
 
+def condition_of(case: dict[str, str]) -> str:
+    """The class that the diffusion model may learn from this row of cases.csv; "", the null class, in a conflict.
+
+    Images of one group (patient or duplicates) with contradicting classes say nothing reliable about either.
+    """
+    return "" if "class_conflict" in case["flags"].split(";") else case["class"]
+
+
 def run(run: Run) -> None:
     """The stage's body. NumericsError when the scaled latents do not have the deviation 1 that the schedule expects."""
     prepared = load_prepared(run.inputs["prepared"])
@@ -37,7 +45,7 @@ def run(run: Run) -> None:
     save_tensors(run.out / "moments.safetensors", tensors, {"classes": canonical_json(prepared.dataset["classes"])})
     write_csv(
         run.out / "latents.csv",
-        [{"case": prepared.cases[row]["case"], "row": row, "class": prepared.cases[row]["class"]} for row in rows],
+        [{"case": prepared.cases[row]["case"], "row": row, "class": condition_of(prepared.cases[row])} for row in rows],
         ["case", "row", "class"],
     )
 

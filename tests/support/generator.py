@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,17 @@ def speckle(count: int, size: int, seed: int = 0) -> np.ndarray:
 
 
 def make_prepared(
-    root: Path, *, count: int = 20, size: int = 32, classes: Sequence[str] = ("benign", "malignant")
+    root: Path,
+    *,
+    count: int = 20,
+    size: int = 32,
+    classes: Sequence[str] = ("benign", "malignant"),
+    flags: Mapping[int, str] | None = None,
 ) -> tuple[np.ndarray, list[str]]:
-    """Write data/prepared and data/split below root; returns the images and each row's part (3 of 5 are train)."""
+    """Write data/prepared and data/split below root; returns the images and each row's part (3 of 5 are train).
+
+    flags: the flags of single rows.
+    """
     prepared, split = root / "data" / "prepared", root / "data" / "split"
     prepared.mkdir(parents=True)
     split.mkdir(parents=True)
@@ -44,8 +52,11 @@ def make_prepared(
     names = [f"case-{row:03d}" for row in range(count)]
     save_array(prepared / "images.npy", images)
     save_array(prepared / "labels.npy", (images < 60).astype(np.uint8))
-    rows = [{"case": name, "class": classes[row % len(classes)] if classes else ""} for row, name in enumerate(names)]
-    write_csv(prepared / "cases.csv", rows, ["case", "class"])
+    rows = [
+        {"case": name, "class": classes[row % len(classes)] if classes else "", "flags": (flags or {}).get(row, "")}
+        for row, name in enumerate(names)
+    ]
+    write_csv(prepared / "cases.csv", rows, ["case", "class", "flags"])
     write_json(prepared / "dataset.json", {"name": "phantom", "classes": list(classes), "phantom": True})
     write_manifest(prepared, dataset="phantom")
     write_csv(

@@ -10,6 +10,7 @@ import torch
 from generative.autoencoder.encode import STAGE
 from generative.autoencoder.model import load_autoencoder, posterior_moments, scaling_of
 from generative.autoencoder.train import STAGE as AUTOENCODER
+from generative.diffusion.train import load_latents
 from pipelines.runtime.artifacts import load_tensors, read_csv, read_metadata, write_manifest
 from pipelines.runtime.errors import ArtifactError, NumericsError
 from tests.support.generator import make_workspace, run_stages, taint
@@ -53,6 +54,17 @@ def test_moments_are_the_posteriors_of_the_train_rows_in_order(root: Path) -> No
 def test_class_names_travel_with_the_moments(root: Path) -> None:
     metadata = read_metadata(root / "data" / "latents" / "moments.safetensors")
     assert json.loads(metadata["classes"]) == ["benign", "malignant"]
+
+
+def test_contradicting_classes_condition_nothing(tmp_path: Path) -> None:
+    root = make_workspace(tmp_path, flags={0: "class_conflict", 1: "color;duplicate;class_conflict", 5: "duplicate"})
+    run_stages(root, AUTOENCODER, STAGE)
+    folder = root / "data" / "latents"
+    named = {row["case"]: row["class"] for row in read_csv(folder / "latents.csv")}
+    assert [named[f"case-{row:03d}"] for row in (0, 1, 2, 5)] == ["", "", "benign", "malignant"]
+    latents = load_latents(folder, load_autoencoder(root / "models" / "autoencoder"), torch.device("cpu"))
+    assert latents.labels[:3].tolist() == [2, 2, 0]  # 2: the null class of two
+    assert latents.class_counts() == [5, 5]
 
 
 def test_scaled_latents_have_mean_zero_and_deviation_one(root: Path) -> None:
