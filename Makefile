@@ -49,4 +49,4 @@ test-slow: $(READY)
 
 clean:
 	rm -rf demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
-	find pipelines generative segmentation tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find pipelines generative segmentation tests -name __pycache__ -prune -exec rm -rf {} +

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from pipelines.flows import dvc
-from pipelines.runtime.errors import SonoSynthError
+from pipelines.runtime.errors import ParamsError, SonoSynthError
 
 PACKAGES = ("pipelines", "generative", "segmentation")
 FILES = ("dvc.yaml", ".dvcignore")
@@ -32,16 +32,31 @@ def make_workspace(root: Path, folder: Path, params: bytes, cache: Path | None =
     Called again it copies what has changed and removes what is gone; results and resume state stay. cache: a DVC cache
     to share; None: one of its own.
     """
+    config = "[core]\n    no_scm = True\n    analytics = false\n    autostage = false\n"
+    if cache:
+        config += f"[cache]\n    dir = {os.path.relpath(cache, folder / '.dvc')}\n"
+    _write(folder / ".dvc" / "config", config.encode())  # first: an interrupted copy is known as a workspace too
     for package in PACKAGES:
         _mirror(root / package, folder / package)
     _mirror(root / NOTE, folder / NOTE)
     for name in FILES:
         _write(folder / name, (root / name).read_bytes())
     _write(folder / "params.yaml", params)
-    config = "[core]\n    no_scm = True\n    analytics = false\n    autostage = false\n"
-    if cache:
-        config += f"[cache]\n    dir = {os.path.relpath(cache, folder / '.dvc')}\n"
-    _write(folder / ".dvc" / "config", config.encode())
+
+
+def check_folder(root: Path, folder: Path) -> None:
+    """ParamsError when making the workspace would overwrite the project itself or a folder that is no workspace."""
+    if folder == root:
+        found = "the project's own folder"
+    elif folder.exists() and not folder.is_dir():
+        found = "a file"
+    elif folder.is_dir() and any(folder.iterdir()) and not (folder / ".dvc" / "config").is_file():
+        found = "other files there and no .dvc/config"
+    else:
+        return
+    raise ParamsError(
+        f"--folder {folder}: expected a new or empty folder, or a workspace made before, found {found}; name another"
+    )
 
 
 def durations(folder: Path, since: int = 0) -> list[tuple[str, float]]:
@@ -56,6 +71,7 @@ def durations(folder: Path, since: int = 0) -> list[tuple[str, float]]:
 
 def run(root: Path, folder: Path) -> None:
     """Make the workspace, reproduce it, and say how long each stage took and where the report is."""
+    check_folder(root, folder)
     make_workspace(root, folder, (root / PRISTINE).read_bytes(), root / ".dvc" / "cache")
     log = folder / DURATIONS
     written, started = log.stat().st_size if log.exists() else 0, time.monotonic()

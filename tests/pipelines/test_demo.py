@@ -16,7 +16,7 @@ import yaml
 
 from pipelines import demo
 from pipelines.flows import dvc
-from tests.support.workspaces import DEFAULT_PARAMS, ROOT, TRIVIAL, WORK
+from tests.support.workspaces import DEFAULT_PARAMS, ROOT, TRIVIAL, WORK, tree_hashes
 
 TRIVIAL_DEMO = TRIVIAL.replace("work.py, raw.txt", "work.py, data/raw/phantom").replace("work.py", "pipelines/work.py")
 
@@ -37,8 +37,8 @@ def source(tmp_path: Path) -> Path:
     return root
 
 
-def run_demo(source: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipelines.demo"]
+def run_demo(source: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipelines.demo", *arguments]
     return subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=120, check=False)
 
 
@@ -103,6 +103,60 @@ def test_sources_are_mirrored_at_each_call(source):
     assert not (folder / "pipelines/extra").exists()
 
 
+@pytest.mark.parametrize("folder", [".", "mine", "note.txt"])
+def test_a_folder_that_is_no_workspace_is_refused_untouched(source, folder):
+    (source / "mine/pipelines").mkdir(parents=True)
+    (source / "mine/pipelines/own.py").write_text("own")
+    (source / "note.txt").write_text("own")
+    (source / "params.yaml").write_text("own")
+    before = tree_hashes(source, ".")
+    done = run_demo(source, "--folder", folder)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"ParamsError: --folder {(source / folder).resolve()}: expected a new or empty folder")
+    assert {name: value for name, value in tree_hashes(source, ".").items() if "__pycache__" not in name} == before
+
+
+def test_an_empty_folder_and_an_interrupted_copy_are_gone_on_with(source, monkeypatch):
+    folder = source / "other"
+    folder.mkdir()
+    demo.check_folder(source, folder)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(demo, "_mirror", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            demo.make_workspace(source, folder, b"a: 1\n")
+    demo.check_folder(source, folder)
+
+
+def test_dvc_ignores_the_demo_and_the_environment_but_no_class_of_that_name(source):
+    (source / ".dvc/config.local").write_text("[core]\n    no_scm = true\n")
+    names = [
+        "demo/data/x",
+        ".venv/x",
+        "pipelines/__pycache__/x",
+        "data/raw/folder/demo/a.png",
+        "data/raw/folder/.venv/a",
+    ]
+    command = [sys.executable, "-m", "dvc", "check-ignore", *names]
+    done = subprocess.run(command, cwd=source, env=dvc.environment(), capture_output=True, text=True, check=False)
+    assert done.stdout.split() == names[:3], done.stderr
+
+
+def test_make_clean_in_an_unpacked_source_archive(source):
+    if not shutil.which("make"):
+        pytest.skip("no make on this machine: the test runs make clean")
+    for name in ("demo", "tests/__pycache__", "pipelines/__pycache__"):
+        (source / name).mkdir(parents=True)
+    command = ["make", "-f", str(ROOT / "Makefile"), "clean"]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [path for path in source.rglob("*") if path.name in ("demo", "__pycache__")] == []
+
+
 def test_durations_are_those_after_the_start(tmp_path):
     log = tmp_path / demo.DURATIONS
     assert demo.durations(tmp_path) == []
@@ -115,7 +169,8 @@ def test_durations_are_those_after_the_start(tmp_path):
 
 
 def test_a_failed_stage_is_one_line_and_exit_1(source):
-    (source / "demo/orders").mkdir(parents=True)
+    demo.make_workspace(source, source / "demo", DEFAULT_PARAMS.read_bytes())
+    (source / "demo/orders").mkdir()
     (source / "demo/orders/side").write_text("exit 3")
     done = run_demo(source)
     assert done.returncode == 1
@@ -124,7 +179,8 @@ def test_a_failed_stage_is_one_line_and_exit_1(source):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_demo_leaves_no_process(source, number, code):
-    (source / "demo/orders").mkdir(parents=True)
+    demo.make_workspace(source, source / "demo", DEFAULT_PARAMS.read_bytes())
+    (source / "demo/orders").mkdir()
     (source / "demo/orders/raw").write_text("sleep 100")
     process = subprocess.Popen(
         [sys.executable, "-m", "pipelines.demo"],
