@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.guard import sitecustomize as guard
+from tests.support.shared_data import find_shared_data
 from tests.support.workspaces import ROOT, make_smoke, make_trivial
 
 guard.install()
@@ -30,10 +31,10 @@ def no_network() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder with the published real datasets; the tests that need it are skipped where it is not."""
-    folder = ROOT.parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip(f"no real data at {folder}: this test reads the published BUSI and BUS-BRA folders")
-    return folder
+    try:
+        return find_shared_data(ROOT, os.environ)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture
