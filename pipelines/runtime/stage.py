@@ -192,8 +192,8 @@ def _check_lineage(inputs: Mapping[str, Path], manifests: Mapping[str, Manifest]
         for other, digest in manifest.facts.get("inputs", {}).items():
             if other in manifests and manifests[other].sha256 != digest:
                 raise ArtifactError(
-                    f"{inputs[name]}: expected to be made from {inputs[other]} as it is now ({manifests[other].sha256}), "
-                    f"found that it was made from another one ({digest}); run `dvc repro`"
+                    f"{inputs[name]}: expected to be made from {inputs[other]} as it is now "
+                    f"({manifests[other].sha256}), found another one ({digest}); run `dvc repro`"
                 )
 
 
