@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from pipelines.datasets.case import load_prepared
 from pipelines.params.loader import load_params
@@ -17,6 +19,14 @@ from pipelines.runtime.trainer import Step
 from segmentation.batches import Pool, Pools
 from segmentation.train import make_losses
 from tests.segmentation.test_train import make_world, run
+
+
+@pytest.fixture(autouse=True)
+def fresh_process_state() -> Iterator[None]:
+    """Accelerate keeps one precision per process, as it should; a test process has had others before."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def in_bf16(tree: dict[str, Any]) -> None:
