@@ -92,7 +92,8 @@ def report(root: Path) -> Iterator[Item]:
         for line in str(error).splitlines():
             yield Item("params", line, problem=True)
     if params:
-        yield from data_items(root, params.dataset)
+        for name in (params.dataset, *params.unlabeled):
+            yield from data_items(root, name, params.datasets[name].adapter)
     yield disk_item(root, params.scale if params else "demo")
     if params:
         yield device_item(params)
@@ -103,9 +104,9 @@ def report(root: Path) -> Iterator[Item]:
         yield Item("dvc.lock", str(error), problem=True)
 
 
-def data_items(root: Path, name: str) -> Iterator[Item]:
+def data_items(root: Path, name: str, adapter: str) -> Iterator[Item]:
     """Whether the raw folder holds what the adapter reads, and under which terms."""
-    source, folder = SOURCES[name], root / "data" / "raw" / name
+    source, folder = SOURCES[adapter], root / "data" / "raw" / name
     place = f"data/raw/{name}"
     if not folder.is_dir():
         found = "a dangling link" if folder.is_symlink() else "a file" if folder.exists() else "nothing"

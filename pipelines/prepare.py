@@ -9,7 +9,7 @@ import io
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,37 @@ import numpy as np
 from pipelines.datasets.case import Case, Dataset, Finding
 from pipelines.datasets.duplicates import Descriptors, Pair, connected_groups, describe, find_pairs, phash_hex
 from pipelines.datasets.images import COLOR_SHARE, box_of, decode, resize_image, resize_label
-from pipelines.datasets.integrity import as_report, check_counts, check_image, check_mask, check_names, table
+from pipelines.datasets.integrity import (
+    as_report,
+    check_counts,
+    check_image,
+    check_mask,
+    check_names,
+    policy_of,
+    table,
+)
 from pipelines.datasets.read import read_dataset
 from pipelines.runtime.artifacts import save_array, write_bytes, write_csv, write_json
 from pipelines.runtime.errors import DataError
 from pipelines.runtime.stage import Run, Stage, run_stage
 
 COLUMNS = (
-    *("case", "class", "identity", "official_part", "flags", "width", "height", "spacing_x", "spacing_y", "area"),
+    *(
+        "case",
+        "class",
+        "identity",
+        "official_part",
+        "site",
+        "flags",
+        "width",
+        "height",
+        "spacing_x",
+        "spacing_y",
+        "area",
+    ),
     *("inner_top", "inner_left", "inner_height", "inner_width", "phash", "sha256_pixels"),
 )
+STOPPING = ("error", "exclude")  # severities of a finding with which a case does not become a row
 CHAIN = 6  # a duplicate cluster above this size may be a chain of mere resemblances
 
 
@@ -46,30 +67,31 @@ class Item:
 def run(run: Run) -> None:
     """The stage's body."""
     settings, scale = run.params.prepare, run.params.scale
+    policy = policy_of(settings.policy, strict=settings.strict)
     with tempfile.TemporaryDirectory(dir=run.out) as folder:
         dataset = read_dataset(run.dataset, run.raw, run.params.dataset, work=Path(folder), count=scale.phantom_images)
         run.log(f"{len(dataset.cases)} images of {dataset.name}; terms: {dataset.terms}")
         progress = run.progress(len(dataset.cases))
-        items, findings = collect(dataset, scale.size, settings.resize, progress.update)
+        items, findings = collect(dataset, scale.size, settings.resize, policy, progress.update)
     known = merge([item.descriptors for item in items])
     pairs = find_pairs(known, settings.duplicates.phash_distance, settings.duplicates.ncc)
     items, more = flag_pairs(items, pairs)
     findings = [*dataset.findings, *check_counts(dataset), *findings, *more]
     if findings:
-        run.log("integrity check\n" + table(findings))
-    stop_on_faults(findings, settings.strict)
-    write(run.out, dataset, items, pairs, findings, settings.resize)
+        run.log("integrity check\n" + table(findings, policy))
+    stop_on_faults(findings, policy)
+    write(run.out, dataset, items, pairs, findings, policy, settings.resize)
     run.log(f"{len(items)} cases at {scale.size} x {scale.size}; {len(pairs)} pairs of duplicates")
 
 
 def collect(
-    dataset: Dataset, size: int, resize: str, progress: Callable[[int], None]
+    dataset: Dataset, size: int, resize: str, policy: Mapping[str, str], progress: Callable[[int], None]
 ) -> tuple[list[Item], list[Finding]]:
     """Decode, check and resize every case, one at a time; faults become findings, so that one report names them all."""
     findings = check_names(dataset.cases)
     items: list[Item] = []
     for index, case in enumerate(dataset.cases):
-        item, found = collect_case(case, size, resize)
+        item, found = collect_case(case, size, resize, policy)
         findings += found
         if item is not None:
             items.append(item)
@@ -77,29 +99,32 @@ def collect(
     longest = max((max(item.native.shape) for item in items), default=0)
     if items and dataset.reduced_below and longest <= dataset.reduced_below:
         items = [_with_flag(item, "reduced_copy") for item in items]
-        message = f"no side is above {longest} pixels: a reduced copy; native-size scores are not those of the set"
-        findings.append(Finding("flag", "reduced copy", "", message))
+        expected, found_size = f"a side above {dataset.reduced_below} pixels", f"none above {longest}"
+        remedy = "a reduced copy: native-size scores are not those of the set"
+        findings.append(Finding("reduced copy", "", "", expected, found_size, remedy))
     return items, findings
 
 
-def collect_case(case: Case, size: int, resize: str) -> tuple[Item | None, list[Finding]]:
-    """One case; None when it cannot be used. A lesion case with an empty mask is left out with a warning."""
+def collect_case(case: Case, size: int, resize: str, policy: Mapping[str, str]) -> tuple[Item | None, list[Finding]]:
+    """One case; None when it cannot be used or the policy excludes it."""
     findings: list[Finding] = []
     try:
         decoded = decode(case.image)
         raw = [decode(path).gray for path in case.masks]
     except DataError as error:
-        return None, [Finding("error", "unreadable", case.case, str(error))]
+        name, _, found = str(error).partition(": ")
+        return None, [
+            Finding("unreadable", case.case, name, "a whole image file", found, "fetch it again or remove it")
+        ]
     gray = decoded.gray
     for path, mask in zip(case.masks, raw, strict=True):
         if mask.shape != gray.shape:
-            message = (
-                f"{path.name}: expected {gray.shape[1]} x {gray.shape[0]} like its image, found {mask.shape[1]} x "
-                f"{mask.shape[0]}; fix or remove the pair"
-            )
-            findings.append(Finding("error", "mask size", case.case, message))
+            expected = f"{gray.shape[1]} x {gray.shape[0]} like its image"
+            found_size = f"{mask.shape[1]} x {mask.shape[0]}"
+            remedy = "mend or remove the pair"
+            findings.append(Finding("mask size", case.case, path.name, expected, found_size, remedy))
     findings += check_image(case, gray, decoded.color)
-    if findings and any(finding.severity == "error" for finding in findings):
+    if any(policy[finding.check] in STOPPING for finding in findings):
         return None, findings
     if not raw:
         return None, findings  # the adapter has named the missing mask
@@ -107,13 +132,16 @@ def collect_case(case: Case, size: int, resize: str) -> tuple[Item | None, list[
     for mask in raw:
         merged |= mask > 127
     findings += check_mask(case, raw, merged)
-    if any(finding.severity == "error" for finding in findings) or (case.lesion and not merged.any()):
+    if any(policy[finding.check] in STOPPING for finding in findings):
         return None, findings
     native = merged.astype(np.uint8)
     label = resize_label(native, size, resize)
     if merged.any() and not label.any():
-        message = f"{case.case}: a lesion of {int(merged.sum())} native pixels vanishes at {size} x {size}"
-        findings.append(Finding("warning", "vanished lesion", case.case, message))
+        expected, found_lesion = f"a lesion that can be seen at {size} x {size}", f"{int(merged.sum())} native pixels"
+        finding = Finding(
+            "vanished lesion", case.case, case.image.name, expected, found_lesion, "raise the working size"
+        )
+        findings.append(finding)
     if decoded.color > COLOR_SHARE:
         case = replace(case, flags=(*case.flags, "color"))
     return Item(case, resize_image(gray, size, resize), label, native, describe([gray])), findings
@@ -141,17 +169,19 @@ def flag_pairs(items: list[Item], pairs: Sequence[Pair]) -> tuple[list[Item], li
         crossing = a.class_name != b.class_name
         if crossing:
             kind = "the same pixels" if pair.kind == "identical" else f"{pair.kind}, NCC {pair.ncc:.3f}"
-            message = f"{a.case} and {b.case}: {kind}, but classes {a.class_name} and {b.class_name}"
-            findings.append(Finding("warning", "class conflict", a.case, message))
+            found = f"{a.class_name} and {b.class_name} ({kind})"
+            files = f"{a.image.name} and {b.image.name}"
+            findings.append(Finding("class conflict", a.case, files, "one class", found, "kept in train; correct one"))
     clusters = Counter(connected_groups(len(items), ((pair.a, pair.b) for pair in pairs)))
     members = [size for size in clusters.values() if size > 1]
     if members:
-        message = f"{sum(members)} images in {len(members)} clusters of near-duplicates; groups keep each in one part"
-        findings.append(Finding("warning", "duplicates", "", message))
+        found = f"{sum(members)} in {len(members)} clusters of near-duplicates"
+        findings.append(Finding("duplicates", "", "", "images of their own", found, "each cluster stays in one part"))
     for first, size in clusters.items():
         if size > CHAIN:
-            message = f"{names[first]}: a cluster of {size} images; it may be a chain of resemblances"
-            findings.append(Finding("warning", "duplicate chain", names[first], message))
+            expected, found = f"clusters of at most {CHAIN} images", str(size)
+            remedy = "it may be a chain of resemblances; look at it"
+            findings.append(Finding("duplicate chain", names[first], "", expected, found, remedy))
     groups = connected_groups(len(items), edges_of([item.case.identity for item in items], pairs))
     classes: dict[int, set[str]] = {}
     for index, group in enumerate(groups):
@@ -177,15 +207,21 @@ def edges_of(identities: Sequence[str], pairs: Sequence[Pair]) -> Iterator[tuple
         yield pair.a, pair.b
 
 
-def stop_on_faults(findings: Sequence[Finding], strict: bool) -> None:
-    """DataError when an error stands, or a warning under `prepare.strict`; all of them in one message."""
-    bad = [item for item in findings if item.severity == "error" or (strict and item.severity == "warning")]
+def stop_on_faults(findings: Sequence[Finding], policy: Mapping[str, str]) -> None:
+    """DataError when an error stands; all of them in one message."""
+    bad = [item for item in findings if policy[item.check] == "error"]
     if bad:
-        raise DataError(f"integrity check: {len(bad)} faults, nothing was written\n{table(bad, limit=1000)}")
+        raise DataError(f"integrity check: {len(bad)} faults, nothing was written\n{table(bad, policy)}")
 
 
 def write(
-    out: Path, dataset: Dataset, items: Sequence[Item], pairs: Sequence[Pair], findings: Sequence[Finding], resize: str
+    out: Path,
+    dataset: Dataset,
+    items: Sequence[Item],
+    pairs: Sequence[Pair],
+    findings: Sequence[Finding],
+    policy: Mapping[str, str],
+    resize: str,
 ) -> None:
     """All files of data/prepared but the manifest."""
     if not items:
@@ -207,13 +243,13 @@ def write(
     ]
     write_csv(out / "duplicates.csv", rows, ("a", "b", "kind", "phash_distance", "ncc"))
     counts = dict(sorted(Counter(item.case.class_name for item in items).items()))
-    write_json(out / "integrity.json", as_report(dataset, findings, {"images": len(items), "classes": counts}))
+    write_json(out / "integrity.json", as_report(dataset, findings, policy, {"images": len(items), "classes": counts}))
     write_json(
         out / "dataset.json",
         {
             "name": dataset.name,
             "adapter": dataset.adapter,
-            "channels": 1,
+            "channels": dataset.channels,
             "classes": list(dataset.classes),
             "foreground": list(dataset.foreground),
             "terms": dataset.terms,
@@ -246,6 +282,7 @@ def _row(item: Item, resize: str) -> dict[str, Any]:
         "class": case.class_name,
         "identity": case.identity,
         "official_part": case.official_part,
+        "site": case.site,
         "flags": ";".join(sorted(set(case.flags))),
         "width": width,
         "height": height,
@@ -272,8 +309,7 @@ STAGE = Stage(
     output="data/prepared",
     inputs={},
     params={"dataset": "datasets.{dataset}", "prepare": "prepare", "scale": "scales.{scale}.prepare"},
-    selected=("pipelines.datasets.adapters.{dataset}",),
-    raw=True,
+    raw="data/raw/{dataset}",
 )
 
 if __name__ == "__main__":

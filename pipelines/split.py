@@ -44,7 +44,7 @@ def run(run: Run) -> None:
     settings = run.params.split
     shares = {part: getattr(settings.shares, part) for part in PARTS}
     groups = find_groups(cases, duplicates)
-    parts = assign_parts(groups, settings.seed, dataset, shares, official=settings.official)
+    parts = assign_parts(groups, settings.seed, dataset, shares, official=settings.protocol == "official")
     ranks = label_ranks([group for group in groups if parts[group.name] == "train"], settings.seed, dataset)
     report = describe_split(cases, groups, parts, settings.seed, shares)
     for line in report["warnings"]:
@@ -105,7 +105,7 @@ def assign_parts(
         if official and len(set(group.official)) > 1 and own:
             found = ", ".join(part or "none" for part in group.official)
             raise DataError(
-                f"group {group.name}: expected one of the owner's parts, found {found}; set split.official: false to "
+                f"group {group.name}: expected one of the owner's parts, found {found}; set split.protocol: clean to "
                 "split by group"
             )
         if official and own <= set(PARTS) and own:

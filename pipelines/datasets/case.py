@@ -16,12 +16,22 @@ PARTS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the integrity report. `severity` is error (stops the run), warning, or flag (noted with the case)."""
+    """One line of the integrity report. `check` is a key of `integrity.CHECKS`, which knows its severity.
 
-    severity: str
+    case: "" where the whole set is meant; file: relative to the raw folder, "" where none is to blame.
+    """
+
     check: str
     case: str
-    message: str
+    file: str
+    expected: str
+    found: str
+    remedy: str
+
+    @property
+    def message(self) -> str:
+        """One line: where, expected, found, what to do."""
+        return f"{self.file or self.case or 'the set'}: expected {self.expected}, found {self.found}; {self.remedy}"
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,11 @@ class Case:
     `identity` is the published patient, lesion or video, "" where none is published. `lesion` says whether an empty
     mask is a fault (True) or the truth (False, lesion-free images). `spacing` is (x, y) in mm per native pixel;
     `published_size` is (width, height) where a table gives it.
+
+    official_part: train, val or test where the owner says so; external for another site, which is always tested on and
+    never trained on. mask_classes: foreground class (1 ... K) of each mask file, () where all are class 1. label_map:
+    the one mask file holds the values 0 ... K. polygons: outlines ((x, y), ...) in native pixels of lesions of class 1,
+    where the owner publishes these and no mask file.
     """
 
     case: str
@@ -43,6 +58,10 @@ class Case:
     flags: tuple[str, ...] = ()
     spacing: tuple[float, float] | None = None
     published_size: tuple[int, int] | None = None
+    site: str = ""
+    mask_classes: tuple[int, ...] = ()
+    label_map: bool = False
+    polygons: tuple[tuple[tuple[float, float], ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +79,7 @@ class Dataset:
     foreground: tuple[str, ...]
     terms: str
     citation: str
+    channels: int = 1
     phantom: bool = False
     expected: dict[str, int] = field(default_factory=dict)
     reduced_below: int = 0
@@ -70,7 +90,8 @@ class Dataset:
 class Prepared:
     """The folder `data/prepared`. Row k of `cases` describes images[k] and labels[k].
 
-    images: (N, H, W) uint8 gray; labels: (N, H, W) uint8, 0 = background, 1 = lesion; cases: the rows of cases.csv.
+    images: (N, H, W) uint8 gray; labels: (N, H, W) uint8, 0 = background, k = foreground class k; cases: the rows of
+    cases.csv.
     """
 
     folder: Path

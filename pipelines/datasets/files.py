@@ -53,8 +53,10 @@ def by_stem(root: Path, files: Iterable[Path], findings: list[Finding]) -> dict[
     for path in files:
         first = found.setdefault(path.stem, path)
         if first != path:
-            message = f"{relative(path, root)}: the same name as {relative(first, root)}; remove or rename one"
-            findings.append(Finding("error", "name", path.stem, message))
+            clash = f"{relative(first, root)} of the same name"
+            findings.append(
+                Finding("name", path.stem, relative(path, root), "a name of its own", clash, "remove or rename one")
+            )
     return found
 
 
@@ -62,7 +64,9 @@ def unread(root: Path, files: Sequence[Path], read: Iterable[Path]) -> list[Find
     """A warning for each image file that no rule of the layout reads: none is left out in silence."""
     known = set(read)
     return [
-        Finding("warning", "unread", path.stem, f"{relative(path, root)}: is read by no rule; move or remove it")
+        Finding(
+            "unread", path.stem, relative(path, root), "a file of the layout", "one no rule reads", "move or remove it"
+        )
         for path in files
         if path not in known
     ]

@@ -1,19 +1,20 @@
-"""From the name of a dataset to its cases: the adapter is imported by name, so only the selected one is loaded."""
+"""From the name of a dataset to its cases, by the adapter that its block in params.yaml names."""
 
 from __future__ import annotations
 
-from importlib import import_module
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipelines.datasets.adapters import bus_bra, busi, folder, phantom
 from pipelines.datasets.case import Dataset
 from pipelines.runtime.errors import DataError
 
 ADAPTERS = {
-    "phantom": "pipelines.datasets.adapters.phantom",
-    "busi": "pipelines.datasets.adapters.busi",
-    "bus_bra": "pipelines.datasets.adapters.bus_bra",
-    "folder": "pipelines.datasets.adapters.folder",
+    "phantom": phantom.read,
+    "busi": busi.read,
+    "bus_bra": bus_bra.read,
+    "folder": folder.read,
 }
 
 
@@ -23,9 +24,7 @@ def read_dataset(name: str, root: Path, settings: Any, *, work: Path | None = No
     root: the dataset's folder in its published layout. settings: the block `datasets.<name>` of params.yaml. work,
     count: an empty folder and a number of images for the phantom, which writes its images there before they are read.
     """
-    if name not in ADAPTERS:
-        raise DataError(f"dataset {name!r}: expected one of {', '.join(sorted(ADAPTERS))}")
-    dataset: Dataset = import_module(ADAPTERS[name]).read(root, settings, work=work, count=count)
+    dataset = replace(ADAPTERS[settings.adapter](root, settings, work=work, count=count), name=name)
     if not dataset.cases:
         raise DataError(f"data/raw/{name}: expected images, found none; see docs/datasets.md for the layout")
     return dataset

@@ -1,17 +1,23 @@
-"""`datasets`: one block per dataset; only the selected one is an input of `prepare`."""
+"""`datasets`: one block per dataset; only the selected one is an input of `prepare`.
 
-from typing import Annotated, Literal
+The key is the dataset's name: its files lie in data/raw/<name>. `adapter` says who reads them; it may be left out where
+the name is that of an adapter, so `clinic_a: {adapter: folder, ...}` is a second folder of one's own.
+"""
 
-from pydantic import Field
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from pipelines.params.block import Block
 
 Lesion = Literal["benign", "malignant", "normal"]
+DatasetName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 
 
 class PhantomParams(Block):
     """The embedded physics phantom. seed: of the anatomy and of the speckle."""
 
+    adapter: Literal["phantom"]
     seed: int = Field(ge=0)
     classes: list[Lesion] = Field(min_length=1)
 
@@ -19,23 +25,35 @@ class PhantomParams(Block):
 class BusiParams(Block):
     """Dataset_BUSI_with_GT. classes: which of the three folders are read."""
 
+    adapter: Literal["busi"]
     classes: list[Lesion] = Field(min_length=1)
 
 
 class BusBraParams(Block):
     """BUSBRA. folds: which of the authors' five patient-disjoint folds are read."""
 
+    adapter: Literal["bus_bra"]
     folds: list[Annotated[int, Field(ge=1, le=5)]] = Field(min_length=1)
 
 
 class FolderParams(Block):
-    """The user's own folder. foreground: what the masks show, for captions."""
+    """The user's own folder. foreground: what the masks show, one name per foreground class."""
 
+    adapter: Literal["folder"]
     foreground: str = Field(min_length=1, max_length=40)
 
 
-class DatasetsParams(Block):
-    phantom: PhantomParams
-    busi: BusiParams
-    bus_bra: BusBraParams
-    folder: FolderParams
+DatasetBlock = Annotated[
+    PhantomParams | BusiParams | BusBraParams | FolderParams,
+    Field(discriminator="adapter"),
+]
+
+
+def with_adapter(blocks: Any) -> Any:
+    """Fill in `adapter` where the name says it."""
+    if not isinstance(blocks, dict):
+        return blocks
+    return {name: {"adapter": name, **block} if isinstance(block, dict) else block for name, block in blocks.items()}
+
+
+DatasetsParams = Annotated[dict[DatasetName, DatasetBlock], BeforeValidator(with_adapter)]

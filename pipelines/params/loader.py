@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from pipelines.params.datasets import DatasetBlock
 from pipelines.params.root import Params
 from pipelines.runtime.errors import ParamsError
 
@@ -59,9 +60,14 @@ def parse_params(tree: dict[str, Any], source: str) -> Params:
 
 
 def _explain(fault: Any) -> str:
-    place = ".".join(str(part) for part in fault["loc"])
+    loc = list(fault["loc"])
+    if fault["type"] == "union_tag_invalid":
+        expected, found = fault["ctx"]["expected_tags"].replace("'", ""), fault["ctx"]["tag"]
+        return f"{'.'.join(map(str, loc))}.adapter: expected one of {expected}, found {found!r}; say which one reads it"
+    tag = loc.pop(2) if loc[:1] == ["datasets"] and len(loc) > 3 else None  # pydantic names the adapter once more
+    place = ".".join(str(part) for part in loc)
     if fault["type"] == "extra_forbidden":
-        known = _known_keys(fault["loc"][:-1])
+        known = _known_keys(tuple(loc[:-1]), tag)
         near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.0)
         return f"{place}: unknown key; the nearest known one is {near[0]!r}" if near else f"{place}: unknown key"
     if fault["type"] == "missing":
@@ -71,7 +77,10 @@ def _explain(fault: Any) -> str:
     return f"{place or 'params'}: {message[0].lower()}{message[1:]}{found}"
 
 
-def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
+def _known_keys(loc: tuple[int | str, ...], adapter: object = None) -> list[str]:
+    if adapter is not None:
+        blocks = get_args(get_args(DatasetBlock)[0])
+        return next(list(block.model_fields) for block in blocks if adapter in get_args(_adapter_of(block)))
     model: type[BaseModel] | None = Params
     for part in loc:
         field = model.model_fields.get(str(part)) if model else None
@@ -80,17 +89,24 @@ def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
     return list(model.model_fields) if model else []
 
 
-def select(params: Params, key: str) -> Any:
+def _adapter_of(block: type[BaseModel]) -> Any:
+    return block.model_fields["adapter"].annotation
+
+
+def select(params: Params, key: str, arguments: Mapping[str, str] | None = None) -> Any:
     """The value at a dotted key in which `{dataset}`, `{scale}` and `{system}` stand for what params selects.
 
     `select(params, "scales.{scale}.diffusion")` is the diffusion block of the selected scale.
     """
     value: Any = params
-    for part in expand(params, key).split("."):
-        value = getattr(value, part)
+    for part in expand(params, key, arguments).split("."):
+        if isinstance(value, dict) and part not in value:
+            raise ParamsError(f"{key}: expected one of {', '.join(sorted(value))}, found {part!r}")
+        value = value[part] if isinstance(value, dict) else getattr(value, part)
     return value
 
 
-def expand(params: Params, key: str) -> str:
-    """A dotted key with `{dataset}`, `{scale}` and `{system}` filled in."""
-    return key.format(dataset=params.dataset, scale=params.scale, system=params.segmenter.system)
+def expand(params: Params, key: str, arguments: Mapping[str, str] | None = None) -> str:
+    """A dotted key with `{dataset}`, `{scale}`, `{system}` and the stage's arguments filled in."""
+    fill = {"dataset": params.dataset, "scale": params.scale, "system": params.segmenter.system}
+    return key.format(**fill, **(arguments or {}))

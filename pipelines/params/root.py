@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from pipelines.params.audit import AuditParams
 from pipelines.params.block import Block
-from pipelines.params.datasets import DatasetsParams
+from pipelines.params.datasets import DatasetName, DatasetsParams
 from pipelines.params.evaluate import EvaluateParams
 from pipelines.params.prepare import PrepareParams
 from pipelines.params.runtime import RuntimeParams
@@ -35,7 +35,8 @@ class ArmsParams(Block):
 
 
 class Params(Block):
-    dataset: Literal["phantom", "busi", "bus_bra", "folder"]
+    dataset: DatasetName
+    unlabeled: list[DatasetName]
     scale: Literal["smoke", "demo", "full"]
     arms: ArmsParams
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
@@ -50,6 +51,7 @@ class Params(Block):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Params":
+        _check_datasets(self)
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds names a seed twice: {self.seeds}")
         diffusion = self.segmenter.mask_diffusion
@@ -61,6 +63,22 @@ class Params(Block):
         for name in ("smoke", "demo", "full"):
             _check_scale(name, getattr(self.scales, name), both="both" in arms.synthetic)
         return self
+
+
+def _check_datasets(params: Params) -> None:
+    known = ", ".join(sorted(params.datasets))
+    for key, names in (("dataset", [params.dataset]), ("unlabeled", params.unlabeled)):
+        for name in names:
+            if name not in params.datasets:
+                raise ValueError(f"{key}: expected a block of datasets ({known}), found {name!r}; add datasets.{name}")
+    if len(set(params.unlabeled)) < len(params.unlabeled):
+        raise ValueError(f"unlabeled names a dataset twice: {params.unlabeled}")
+    if params.dataset in params.unlabeled:
+        raise ValueError(
+            f"unlabeled: {params.dataset!r} is the dataset itself, whose unlabeled images are used already; remove it"
+        )
+    if params.arms.phantom and "phantom" not in params.datasets:
+        raise ValueError("arms.phantom needs the block datasets.phantom")
 
 
 def _check_scale(name: str, scale: Scale, *, both: bool) -> None:

@@ -1,5 +1,7 @@
 """`split`: parts of whole groups."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from pipelines.params.block import Block
@@ -21,8 +23,13 @@ class Shares(Block):
 
 
 class SplitParams(Block):
-    """seed: of the hash that gives each group its part. official: keep the owner's parts where they are published."""
+    """How train, val and test are found.
 
+    protocol: clean (whole groups by hash), official (the owner's parts, the rest by hash) or literature (BUSI: lists
+    of published papers, which leak; counted). seed: of the hash. literature_seed: which of the published lists.
+    """
+
+    protocol: Literal["clean", "official", "literature"]
     seed: int = Field(ge=0)
+    literature_seed: Literal[41, 64, 1337]
     shares: Shares
-    official: bool

@@ -47,7 +47,8 @@ class Stage:
 
     name: as in dvc.yaml. module: what `python -m` runs. run: the body. output: its one folder. inputs: name -> folder
     of another stage, verified. params: alias -> dotted key of params.yaml; the body sees nothing else. arguments:
-    command-line options (`--arm`). selected: modules imported by a name from params. raw: reads data/raw/<dataset>.
+    command-line options (`--arm`). selected: modules imported by a name from params. raw: the dataset's folder as its
+    owner publishes it, which has no manifest (`data/raw/{dataset}`).
     """
 
     name: str
@@ -58,7 +59,7 @@ class Stage:
     params: Mapping[str, str]
     arguments: tuple[str, ...] = ()
     selected: tuple[str, ...] = ()
-    raw: bool = False
+    raw: str = ""
 
 
 @dataclass
@@ -130,7 +131,7 @@ def execute(stage: Stage, params: Params, root: Path, arguments: Mapping[str, st
     final = root / stage.output.format(**fill)
     slug = final.relative_to(root).as_posix().replace("/", "-")
     temporary = final.with_name(f".{final.name}.partial") if rank == 0 else root / STATE / "scratch" / f"{slug}-{rank}"
-    blocks = {alias: select(params, key) for alias, key in stage.params.items()}
+    blocks = {alias: select(params, key, arguments) for alias, key in stage.params.items()}
 
     def log(text: str) -> None:
         if rank == 0:
@@ -163,7 +164,7 @@ def execute(stage: Stage, params: Params, root: Path, arguments: Mapping[str, st
             out=temporary,
             checkpoints=_checkpoints(stage, params, facts, root, slug, log, rank),
             arguments=fill,
-            raw=root / "data" / "raw" / params.dataset,
+            raw=root / stage.raw.format(dataset=params.dataset, **fill),
             stop=stop,
             rank=rank,
             world=world,

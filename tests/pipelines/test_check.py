@@ -7,10 +7,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import get_args
 
 import pytest
 
 from pipelines import check
+from pipelines.datasets.read import ADAPTERS
+from pipelines.params.datasets import DatasetBlock
 from pipelines.params.loader import load_params
 from pipelines.runtime.errors import ArtifactError
 from tests.support.workspaces import DEFAULT_PARAMS, ROOT, project_environment
@@ -78,8 +81,11 @@ def test_a_dangling_link_is_named(project, edit):
 
 
 def test_every_dataset_that_params_accept_has_a_source():
-    params = load_params(DEFAULT_PARAMS)
-    assert set(check.SOURCES) == set(type(params.datasets).model_fields)
+    assert set(check.SOURCES) == set(ADAPTERS) == {tag for block in blocks() for tag in get_args(block)}
+
+
+def blocks():
+    return [block.model_fields["adapter"].annotation for block in get_args(get_args(DatasetBlock)[0])]
 
 
 def test_all_problems_stand_in_one_report(project, edit, capsys):

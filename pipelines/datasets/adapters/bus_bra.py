@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.datasets.case import Case, Dataset, Finding
-from pipelines.datasets.files import list_files, read_table
+from pipelines.datasets.files import list_files, read_table, relative
 from pipelines.runtime.errors import DataError
 
 FOLDER = "BUSBRA"
@@ -39,23 +39,23 @@ def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0)
     findings: list[Finding] = []
     for name in sorted(facts):
         if name not in folds:
-            findings.append(Finding("warning", "table", name, f"{name}: in bus_data.csv but in no fold; left out"))
+            remedy = "left out; add it to the table of folds"
+            findings.append(Finding("table", name, "5-fold-cv.csv", "a row for each image", f"none for {name}", remedy))
         elif folds[name] in wanted:
             image = base / "Images" / f"{name}.png"
             mask = base / "Masks" / f"{name.replace('bus', 'mask', 1)}.png"
             if image not in files:
-                message = f"{name}: in bus_data.csv, but Images/{image.name} is missing"
-                findings.append(Finding("warning", "table", name, message))
+                found = f"no file for {name}"
+                findings.append(Finding("table", name, f"Images/{image.name}", "a file", found, "copy it there"))
                 continue
             if mask not in files:
-                findings.append(
-                    Finding("error", "missing mask", name, f"{name}: expected Masks/{mask.name}, found none")
-                )
+                where, remedy = relative(image, root), "add the mask or remove the image"
+                findings.append(Finding("missing mask", name, where, f"Masks/{mask.name}", "none", remedy))
             cases.append(_case(name, image, mask, facts[name], findings))
     unknown = sorted(path.stem for path in files if path.parent == base / "Images" and path.stem not in facts)
     if unknown:
-        message = f"{len(unknown)} images without a row in bus_data.csv, first {unknown[0]}; left out"
-        findings.append(Finding("warning", "table", "", message))
+        found = f"none for {len(unknown)} images, first {unknown[0]}"
+        findings.append(Finding("table", "", "bus_data.csv", "a row for each image", found, "left out; add the rows"))
     absent = sorted(wanted - set(folds.values()))
     if absent:
         have = sorted(set(folds.values()))
@@ -75,8 +75,8 @@ def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0)
 def _case(name: str, image: Path, mask: Path, row: dict[str, str], findings: list[Finding]) -> Case:
     class_name = row["Pathology"].strip().lower()
     if class_name not in CLASSES:
-        message = f"{name}: Pathology {row['Pathology']!r}; expected {' or '.join(CLASSES)}"
-        findings.append(Finding("error", "table", name, message))
+        expected, found = f"Pathology {' or '.join(CLASSES)}", repr(row["Pathology"])
+        findings.append(Finding("value range", name, "bus_data.csv", expected, found, "correct the row"))
     size = (int(row["Width"]), int(row["Height"])) if row["Width"].isdigit() and row["Height"].isdigit() else None
     identity = f"patient-{int(row['Case']):04d}" if row["Case"].isdigit() else f"patient-{row['Case']}"
     return Case(name, image, (mask,), class_name, identity=identity, published_size=size)

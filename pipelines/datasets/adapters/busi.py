@@ -67,14 +67,14 @@ def read_layout(
             masks.setdefault(case, []).append((number, path))
         for orphan in sorted(set(masks) - set(images)):
             where = relative(masks[orphan][0][1], root)
-            findings.append(Finding("error", "mask without image", orphan, f"{where}: no image {orphan}.png beside it"))
+            remedy = "add the image or remove the mask"
+            findings.append(Finding("mask without image", orphan, where, f"{orphan}.png beside it", "none", remedy))
         for case, image in images.items():
             own = tuple(path for _, path in sorted(masks.get(case, [])))
             if not own:
+                remedy = "add the mask or remove the image"
                 findings.append(
-                    Finding(
-                        "error", "missing mask", case, f"{relative(image, root)}: expected {case}_mask.png, found none"
-                    )
+                    Finding("missing mask", case, relative(image, root), f"{case}_mask.png", "none", remedy)
                 )
             identity = (identities or {}).get(case, "")
             cases.append(Case(case, image, own, class_name, lesion=class_name != "normal", identity=identity))

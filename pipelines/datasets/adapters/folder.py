@@ -80,12 +80,16 @@ def read_pairs(root: Path, files: Sequence[Path], folder: Path) -> tuple[list[Ca
         used.update(names)
         if len(names) != 1:
             found = " and ".join(names) or "none"
-            message = f"images/{image.name}: expected one mask in {relative(source, root)}/, found {found}"
-            findings.append(Finding("error", "missing mask" if not names else "ambiguous mask", stem, message))
+            check, expected = (
+                "missing mask" if not names else "ambiguous mask",
+                f"one mask in {relative(source, root)}/",
+            )
+            remedy = "add the mask" if not names else "keep one of them"
+            findings.append(Finding(check, stem, relative(image, root), expected, found, remedy))
         cases.append(Case(stem, image, tuple(masks[name] for name in names), "none"))
     for stem in sorted(set(masks) - used):
-        message = f"{relative(masks[stem], root)}: expected an image of that name in images/, found none"
-        findings.append(Finding("error", "mask without image", stem, message))
+        where, remedy = relative(masks[stem], root), "add the image or remove the mask"
+        findings.append(Finding("mask without image", stem, where, "an image of that name in images/", "none", remedy))
     return cases, findings
 
 
@@ -128,24 +132,23 @@ def with_groups(root: Path, cases: Sequence[Case], findings: list[Finding]) -> l
         known = rows.setdefault(name, found)
         for kind, first, second in zip(("groups", "classes"), known, found, strict=True):
             if first != second:
-                message = f"{name}: two {kind} in groups.csv, {first!r} and {second!r}; expected one; correct the table"
-                findings.append(Finding("error", "table", name, message))
+                found_two = f"{kind} {first!r} and {second!r}"
+                findings.append(
+                    Finding("layout", name, "groups.csv", f"one of {kind} for {name}", found_two, "correct it")
+                )
     if not rows.keys() & {case.case for case in cases}:
-        message = (
-            f"groups.csv: expected names of images in the column case, found none, first {next(iter(rows))!r}; "
-            "correct the names or remove the table"
-        )
-        findings.append(Finding("error", "table", "", message))
+        found_none, remedy = f"none, first {next(iter(rows))!r}", "correct the names or remove the table"
+        findings.append(Finding("layout", "", "groups.csv", "names of images in column case", found_none, remedy))
         return list(cases)
     named = []
     for case in cases:
         if case.case not in rows:
-            message = f"{case.case}: no row in groups.csv; it counts as a patient of its own"
-            findings.append(Finding("warning", "table", case.case, message))
+            remedy = "it counts as a patient of its own; add the row"
+            findings.append(Finding("table", case.case, "groups.csv", f"a row for {case.case}", "none", remedy))
             named.append(case)
             continue
         group, class_name = rows[case.case][0], rows[case.case][1] or case.class_name
         named.append(replace(case, identity=group, class_name=class_name, lesion=class_name != "normal"))
     for name in sorted(set(rows) - {case.case for case in cases}):
-        findings.append(Finding("warning", "table", name, f"{name}: in groups.csv, but there is no such image"))
+        findings.append(Finding("table", name, "groups.csv", "rows of images", f"{name}, no image", "remove the row"))
     return named
