@@ -45,7 +45,8 @@ class Case:
     official_part: train, val or test where the owner says so; external for another site, which is always tested on and
     never trained on. mask_classes: foreground class (1 ... K) of each mask file, () where all are class 1. label_map:
     the one mask file holds the values 0 ... K. polygons: outlines ((x, y), ...) in native pixels of lesions of class 1,
-    where the owner publishes these and no mask file.
+    where the owner publishes these and no mask file. resize_mask: the owner's masks differ in size from their images
+    and are brought to it (nearest neighbor); elsewhere that is a fault.
     """
 
     case: str
@@ -62,6 +63,7 @@ class Case:
     mask_classes: tuple[int, ...] = ()
     label_map: bool = False
     polygons: tuple[tuple[tuple[float, float], ...], ...] = ()
+    resize_mask: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class Dataset:
     """A dataset in its published layout: the cases, sorted by name, and the terms under which it may be used.
 
     expected: published number of images per class, for a warning. reduced_below: a set in which no side is longer
-    (pixels) cannot be the published one; 0 where that is not known.
+    (pixels) cannot be the published one; 0 where that is not known. layout: which of the circulating layouts was found,
+    in words, "" where there is but one.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Dataset:
     phantom: bool = False
     expected: dict[str, int] = field(default_factory=dict)
     reduced_below: int = 0
+    layout: str = ""
     findings: tuple[Finding, ...] = ()
 
 
