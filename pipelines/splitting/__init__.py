@@ -1,0 +1,1 @@
+"""Cases to train, val and test: groups, protocols, label ranks, and what a split leaks."""
