@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.datasets.case import Prepared, groups_of, load_prepared, rows_of_part
+from pipelines.datasets.case import Prepared, groups_of, leaked_cases, load_prepared, rows_of_part
 from pipelines.params.evaluate import EvaluateParams
 from pipelines.runtime.artifacts import write_csv, write_json, write_png
 from pipelines.runtime.errors import DataError
@@ -39,7 +39,7 @@ def run(run: Run) -> None:
     images = np.asarray(prepared.images[rows])
     cases = [prepared.cases[row] for row in rows]
     names = [case["case"] for case in cases]
-    groups = groups_of(prepared, run.inputs["split"])
+    groups, leaked = groups_of(prepared, run.inputs["split"]), leaked_cases(run.inputs["split"])
 
     system = load_system(run.inputs["segmenter"], run.device)
     diffusion = run.params.mask_diffusion
@@ -60,7 +60,7 @@ def run(run: Run) -> None:
     scored = [
         row
         for mode, probability in modes.items()
-        for row in score_all(probability, labels, natives, cases, groups, mode, scoring)
+        for row in score_all(probability, labels, natives, cases, groups, leaked, mode, scoring)
     ]
     write_csv(run.out / "per_case.csv", scored, COLUMNS)
 
@@ -68,6 +68,7 @@ def run(run: Run) -> None:
     table = numbers(scored, tuple(modes), scoring.foreground, settings.bootstrap)
     table |= {"arm": run.arguments["arm"], "seed": int(run.arguments["seed"]), "primary": primary}
     table |= {"dataset": run.dataset, "phantom": bool(prepared.dataset["phantom"]), "images": len(rows)}
+    table |= subsets(scored, tuple(modes), scoring.foreground, settings.bootstrap)
     if "calls" in predicted.extras:
         table["dice_by_call"] = dice_by_call(predicted.extras["calls"], labels, scoring.foreground)
     if "synthetic" in run.inputs:
@@ -84,6 +85,13 @@ def run(run: Run) -> None:
     found = table["modes"][primary][scoring.foreground[0]]
     mean = found["lesion"]["dice"]["mean"]
     run.log(f"{primary}: Dice {mean:.3f} over {found['lesion']['images']} images" if mean is not None else "no lesion")
+    if "clean_subset" in table:
+        clean = table["clean_subset"]
+        score = clean["modes"][primary][scoring.foreground[0]]["lesion"]["dice"]["mean"]
+        run.log(
+            f"warning: {table['leaked_images']} of {len(rows)} test images have a relative in train or val; "
+            + (f"Dice {score:.3f} over the other {clean['images']}" if score is not None else "no lesion in the others")
+        )
     if found["collapsed"]:
         run.log("warning: one and the same mask for every test image; the segmenter has collapsed")
 
@@ -125,6 +133,25 @@ def numbers(scored: Sequence[Row], modes: Sequence[str], foreground: Sequence[st
             for mode in modes
         }
     }
+
+
+def subsets(scored: Sequence[Row], modes: Sequence[str], foreground: Sequence[str], draws: int) -> dict[str, Any]:
+    """Numbers of parts of the test images, each as `numbers` gives them, with the number of images.
+
+    leaked_images: how many have a near-duplicate or an image of the same patient in train or val; where there are any,
+    clean_subset holds the scores of all others. sites: site -> scores, where the test images are of more than one.
+    """
+
+    def block(rows: Sequence[Row]) -> dict[str, Any]:
+        return {"images": len({row["case"] for row in rows}), **numbers(rows, modes, foreground, draws)}
+
+    table: dict[str, Any] = {"leaked_images": len({row["case"] for row in scored if row["leaked"]})}
+    if table["leaked_images"]:
+        table["clean_subset"] = block([row for row in scored if not row["leaked"]])
+    sites = sorted({row["site"] for row in scored})
+    if len(sites) > 1:
+        table["sites"] = {site or "unnamed": block([row for row in scored if row["site"] == site]) for site in sites}
+    return table
 
 
 def dice_by_call(calls: np.ndarray, labels: np.ndarray, foreground: Sequence[str]) -> dict[str, list[float]]:

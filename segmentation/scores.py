@@ -1,6 +1,6 @@
 """Scores of one image at working size and at native size: the rows of per_case.csv."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ COLUMNS = (
     "case",
     "group",
     "class",
+    "site",
+    "leaked",
     "foreground",
     "mode",
     "empty",
@@ -45,7 +47,7 @@ def score_case(
     case: Mapping[str, str],
     scoring: Scoring,
 ) -> list[dict[str, Any]]:
-    """One row per foreground class, keys as in `COLUMNS` without group and mode; a score that does not exist is None.
+    """One row per foreground class, keys as in `COLUMNS` without group, leaked and mode; None for a score that is none.
 
     probability: (K, H, W) in [0, 1] at working size, K = 1 (sigmoid) or K = classes with the background (softmax).
     label: (H, W) label map at working size; native_label: (h, w). case: a row of cases.csv (place inside the working
@@ -70,6 +72,7 @@ def score_case(
             {
                 "case": case["case"],
                 "class": case["class"],
+                "site": case["site"],
                 "foreground": name,
                 **at_working,
                 **{f"{key}_native": value for key, value in at_native.items()},
@@ -125,12 +128,13 @@ def score_all(
     native_labels: Iterable[np.ndarray],
     cases: Iterable[Mapping[str, str]],
     groups: Mapping[str, str],
+    leaked: Collection[str],
     mode: str,
     scoring: Scoring,
 ) -> list[dict[str, Any]]:
-    """Rows of all images under one prediction mode, in the order given."""
+    """Rows of all images under one prediction mode, in the order given; leaked: names of cases that train knows."""
     rows = []
     for p, label, native, case in zip(probabilities, labels, native_labels, cases, strict=True):
         for row in score_case(p, label, native, case, scoring):
-            rows.append(row | {"group": groups[case["case"]], "mode": mode})
+            rows.append(row | {"group": groups[case["case"]], "leaked": case["case"] in leaked, "mode": mode})
     return rows

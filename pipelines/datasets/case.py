@@ -141,6 +141,15 @@ def groups_of(prepared: Prepared, split_folder: Path) -> dict[str, str]:
     return {row["case"]: known[row["case"]] for row in prepared.cases}
 
 
+def leaked_cases(split_folder: Path) -> set[str]:
+    """Test cases with a near-duplicate, or an image of the same patient, lesion or video, in train or val."""
+    table = split_folder / "split.csv"
+    rows = read_csv(table)
+    if rows and "leaked" not in rows[0]:
+        raise DataError(f"{table}: expected the column leaked, found {', '.join(rows[0])}; run split again")
+    return {row["case"] for row in rows if row["leaked"] == "true"}
+
+
 def labeled_rows(prepared: Prepared, split_folder: Path, fraction: float) -> tuple[list[int], list[int]]:
     """(labeled, unlabeled) rows of the train part: whole groups in the order of their label rank.
 

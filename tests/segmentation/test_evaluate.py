@@ -19,7 +19,7 @@ from pipelines.runtime.artifacts import (
     write_manifest,
 )
 from pipelines.runtime.stage import run_stage
-from segmentation.evaluate import STAGES, dice_by_call, modes_of, numbers, stage_of
+from segmentation.evaluate import STAGES, dice_by_call, modes_of, numbers, stage_of, subsets
 from segmentation.scores import COLUMNS
 from segmentation.system import SystemConfig, build_system, save_system
 from tests.support.workspaces import smoke_params
@@ -28,6 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.timm-. encoders are deprecated"
 
 SIZE, COUNT = 64, 9
 PARTS = ["train"] * 2 + ["val"] + ["test"] * 6
+LEAKED = (4, 6)
 HOSTILE = "../../x <b>"
 
 
@@ -53,7 +54,8 @@ def make_data(root: Path) -> None:
     names = [HOSTILE if row == 3 else f"c{row}" for row in range(COUNT)]
     place = {"inner_top": 0, "inner_left": 0, "inner_height": SIZE, "inner_width": SIZE}
     native = {"width": 2 * SIZE, "height": 2 * SIZE, "spacing_x": "0.1", "spacing_y": "0.1"}
-    rows = [{"case": name, "class": "benign", **place, **native} for name in names]
+    sites = ["A"] * 7 + ["B"] * 2
+    rows = [{"case": n, "class": "benign", "site": s, **place, **native} for n, s in zip(names, sites, strict=True)]
     write_csv(folder / "cases.csv", rows, tuple(rows[0]))
     facts = {"name": "phantom", "phantom": True, "foreground": ["lesion"], "classes": ["benign"], "resize": "stretch"}
     write_json(folder / "dataset.json", facts)
@@ -61,10 +63,10 @@ def make_data(root: Path) -> None:
     split = root / "data" / "split"
     split.mkdir()
     lines = [
-        {"case": name, "part": part, "group": f"g{row}"}
+        {"case": name, "part": part, "group": f"g{row}", "leaked": row in LEAKED}
         for row, (name, part) in enumerate(zip(names, PARTS, strict=True))
     ]
-    write_csv(split / "split.csv", lines, ("case", "part", "group"))
+    write_csv(split / "split.csv", lines, ("case", "part", "group", "leaked"))
     publish(split)
 
 
@@ -143,6 +145,27 @@ def test_numbers_keep_lesion_free_images_apart(root):
     assert found["lesion_free"]["images"] == 1
     assert (table["arm"], table["seed"], table["primary"], table["phantom"]) == ("supervised", 0, "direct", True)
     assert "copies_of_test" not in table
+
+
+def test_scores_without_the_leaked_images_and_by_site(root):
+    table = read_json(root / "results" / "supervised-0" / "metrics.json")
+    rows = read_csv(root / "results" / "supervised-0" / "per_case.csv")
+    assert [row["leaked"] for row in rows] == ["false", "true", "false", "true", "false", "false"]
+    dice = {row["case"]: float(row["dice"]) for row in rows}
+    clean = table["clean_subset"]
+    assert (table["leaked_images"], clean["images"]) == (2, 4)
+    found = clean["modes"]["direct"]["lesion"]
+    assert found["lesion"]["dice"]["mean"] == pytest.approx(np.mean([dice[HOSTILE], dice["c5"], dice["c7"]]))
+    assert found["lesion_free"]["images"] == 1
+    assert {site: block["images"] for site, block in table["sites"].items()} == {"A": 4, "B": 2}
+    second = table["sites"]["B"]["modes"]["direct"]["lesion"]["lesion"]
+    assert (second["images"], second["dice"]["mean"]) == (1, pytest.approx(dice["c7"]))
+
+
+def test_one_site_without_leaks_has_no_further_blocks():
+    rows = [{"case": "a", "leaked": False, "site": ""}]
+    assert subsets(rows, [], [], 10) == {"leaked_images": 0}
+    assert set(subsets([*rows, {"case": "b", "leaked": False, "site": "B"}], [], [], 10)["sites"]) == {"unnamed", "B"}
 
 
 def test_copy_of_a_test_image_is_counted_for_synthetic_arms(root):

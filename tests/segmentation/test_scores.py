@@ -8,7 +8,15 @@ SCORING = Scoring(("lesion",), bins=15, margin=0.2)
 
 
 def case(**changes: str) -> dict[str, str]:
-    row = {"case": "c1", "class": "benign", "width": "64", "height": "64", "spacing_x": "", "spacing_y": ""}
+    row = {
+        "case": "c1",
+        "class": "benign",
+        "site": "A",
+        "width": "64",
+        "height": "64",
+        "spacing_x": "",
+        "spacing_y": "",
+    }
     row |= {"inner_top": "0", "inner_left": "0", "inner_height": "32", "inner_width": "32"}
     return row | changes
 
@@ -93,7 +101,8 @@ def test_probability_that_is_none_is_named(bad):
 
 def test_rows_hold_every_column():
     p = label(8, 8, 16, 32)
-    rows = score_all([p[None] * 1.0], [p], [label(16, 16, 32, 64)], [case()], {"c1": "g7"}, "direct", SCORING)
+    rows = score_all([p[None] * 1.0], [p], [label(16, 16, 32, 64)], [case()], {"c1": "g7"}, {"c1"}, "direct", SCORING)
     assert set(rows[0]) == set(COLUMNS)
+    assert (rows[0]["site"], rows[0]["leaked"]) == ("A", True)
     assert rows[0]["group"] == "g7"
     assert rows[0]["mode"] == "direct"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.datasets.case import groups_of, labeled_rows, load_prepared, rows_of_part
+from pipelines.datasets.case import groups_of, labeled_rows, leaked_cases, load_prepared, rows_of_part
 from pipelines.runtime.artifacts import save_array, write_csv, write_json
 from pipelines.runtime.errors import DataError
 
@@ -92,3 +92,12 @@ def test_torn_folders_are_named(folders: tuple[Path, Path]) -> None:
     save_array(prepared / "labels.npy", np.zeros((3, 4, 4), np.uint8))
     with pytest.raises(DataError, match=r"labels\.npy 3"):
         load_prepared(prepared)
+
+
+def test_leaked_cases_are_read_and_an_older_table_is_refused(tmp_path: Path) -> None:
+    rows = [{"case": name, "part": "test", "group": name, "leaked": name == "b"} for name in "abc"]
+    write_csv(tmp_path / "split.csv", rows, ("case", "part", "group", "leaked"))
+    assert leaked_cases(tmp_path) == {"b"}
+    write_csv(tmp_path / "split.csv", [{"case": "a", "part": "test", "group": "a"}], ("case", "part", "group"))
+    with pytest.raises(DataError, match="expected the column leaked, found case, part, group; run split again"):
+        leaked_cases(tmp_path)
