@@ -15,11 +15,15 @@ DatasetName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max
 
 
 class PhantomParams(Block):
-    """The embedded physics phantom. seed: of the anatomy and of the speckle."""
+    """The embedded physics phantom. seed: of the anatomy and of the speckle; site_b: share of the patients who are
+    scanned with another machine, always tested on; plant: put the oddities of BUSI into sets of 48 images and more.
+    """
 
     adapter: Literal["phantom"]
     seed: int = Field(ge=0)
     classes: list[Lesion] = Field(min_length=1)
+    site_b: float = Field(ge=0.0, le=0.5)
+    plant: bool
 
 
 class BusiParams(Block):

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import pytest
 
 from pipelines.datasets.adapters.phantom import read
-from pipelines.datasets.duplicates import describe, find_pairs
+from pipelines.datasets.descriptors import describe
+from pipelines.datasets.duplicates import find_pairs
 from pipelines.datasets.images import decode
+from tests.support.duplicates import default_rule
 
-SETTINGS = SimpleNamespace(seed=0, classes=["benign", "malignant", "normal"])
+SETTINGS = SimpleNamespace(seed=0, classes=["benign", "malignant", "normal"], site_b=0.2, plant=True)
 
 
 def test_round_trip_through_the_busi_reader(tmp_path: Path) -> None:
@@ -25,7 +27,7 @@ def test_round_trip_through_the_busi_reader(tmp_path: Path) -> None:
     assert all(case.identity.startswith("patient-") for case in found.cases)
     assert [case.case for case in found.cases if len(case.masks) == 2]
     descriptors = describe(decode(case.image).gray for case in found.cases)
-    pairs = find_pairs(descriptors)
+    pairs = find_pairs(descriptors, default_rule())
     assert all(found.cases[pair.a].identity == found.cases[pair.b].identity for pair in pairs)
 
 
