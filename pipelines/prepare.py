@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from pipelines.datasets.case import Case, Dataset, Finding
-from pipelines.datasets.duplicates import Descriptors, Pair, connected_groups, describe, find_pairs, phash_hex
+from pipelines.datasets.descriptors import Descriptors, describe, perceptual_hashes, phash_hex
+from pipelines.datasets.duplicates import PAIR_COLUMNS, Pair, Rule, connected_groups, find_pairs, pair_row
 from pipelines.datasets.images import COLOR_SHARE, box_of, decode, resize_image, resize_label
 from pipelines.datasets.integrity import (
     as_report,
@@ -74,7 +75,7 @@ def run(run: Run) -> None:
         progress = run.progress(len(dataset.cases))
         items, findings = collect(dataset, scale.size, settings.resize, policy, progress.update)
     known = merge([item.descriptors for item in items])
-    pairs = find_pairs(known, settings.duplicates.phash_distance, settings.duplicates.ncc)
+    pairs = find_pairs(known, Rule(**settings.duplicates.model_dump()))
     items, more = flag_pairs(items, pairs)
     findings = [*dataset.findings, *check_counts(dataset), *findings, *more]
     if findings:
@@ -151,13 +152,8 @@ def merge(parts: Sequence[Descriptors]) -> Descriptors:
     """Descriptors of single images to one stack."""
     if not parts:
         return describe([])
-    return Descriptors(
-        tuple(digest for part in parts for digest in part.pixels),
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("phash", "phash_mirrored", "vectors", "mirrored")
-        ),
-    )
+    digests = tuple(digest for part in parts for digest in part.pixels)
+    return Descriptors(digests, np.concatenate([part.thumbnails for part in parts]))
 
 
 def flag_pairs(items: list[Item], pairs: Sequence[Pair]) -> tuple[list[Item], list[Finding]]:
@@ -231,17 +227,7 @@ def write(
     save_array(out / "labels.npy", np.stack([item.label for item in items]))
     write_bytes(out / "native_labels.npz", pack_arrays([item.native for item in items]))
     write_csv(out / "cases.csv", [_row(item, resize) for item in items], COLUMNS)
-    rows = [
-        {
-            "a": names[pair.a],
-            "b": names[pair.b],
-            "kind": pair.kind,
-            "phash_distance": pair.phash_distance,
-            "ncc": pair.ncc,
-        }
-        for pair in pairs
-    ]
-    write_csv(out / "duplicates.csv", rows, ("a", "b", "kind", "phash_distance", "ncc"))
+    write_csv(out / "duplicates.csv", [pair_row(pair, names) for pair in pairs], PAIR_COLUMNS)
     counts = dict(sorted(Counter(item.case.class_name for item in items).items()))
     write_json(out / "integrity.json", as_report(dataset, findings, policy, {"images": len(items), "classes": counts}))
     write_json(
@@ -293,7 +279,7 @@ def _row(item: Item, resize: str) -> dict[str, Any]:
         "inner_left": box.left,
         "inner_height": box.height,
         "inner_width": box.width,
-        "phash": phash_hex(int(item.descriptors.phash[0])),
+        "phash": phash_hex(int(perceptual_hashes(item.descriptors.thumbnails)[0])),
         "sha256_pixels": item.descriptors.pixels[0],
     }
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.datasets.alignment import aligned_ncc
-from pipelines.datasets.duplicates import copy_decision, describe, hard_copies, nearest_by_group
+from pipelines.datasets.descriptors import describe
+from pipelines.datasets.neighbors import copy_decision, hard_copies, nearest_by_group
 from pipelines.runtime.artifacts import load_array, read_csv, read_json, read_manifest
 from pipelines.runtime.errors import ArtifactError
 
@@ -65,8 +66,7 @@ def count_copies(
         return Copies(len(samples), 0, 0, ())
     similarity = aligned_ncc(samples, test, size=min(128, *samples.shape[1:]))
     ours, theirs = describe(samples), describe(test)
-    hard = hard_copies(similarity, ours.phash, ours.phash_mirrored, theirs.phash, thresholds.hard_ncc)
-    hard |= np.array(ours.pixels)[:, None] == np.array(theirs.pixels)[None, :]
+    hard = hard_copies(similarity, ours, theirs, thresholds.hard_ncc)
     nearest = nearest_by_group(similarity, groups)
     flagged = copy_decision(nearest, tau=thresholds.tau, ratio=thresholds.ratio, hard=hard)
     found = [int(row) for row in np.flatnonzero(hard.any(axis=1))]

@@ -19,6 +19,8 @@ SHARED = (
     "pipelines.datasets.case",
     "pipelines.datasets.images",
     "pipelines.datasets.duplicates",
+    "pipelines.datasets.descriptors",
+    "pipelines.datasets.neighbors",
     "pipelines.datasets.alignment",
 )
 UNPICKLING = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from pipelines.datasets.alignment import aligned_ncc
-from pipelines.datasets.duplicates import Descriptors, describe, hard_copies
+from pipelines.datasets.descriptors import Descriptors, describe
+from pipelines.datasets.neighbors import hard_copies
 from pipelines.runtime.weights import lite0_features, lite0_network
 
 if TYPE_CHECKING:
@@ -105,8 +106,7 @@ def pixel_similarity(query: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 def hard(query: Descriptors, reference: Descriptors, aligned: np.ndarray, hard_ncc: float) -> np.ndarray:
     """(Q, R) bool: copies by pixels alone: equal, or aligned correlation and perceptual hash both near."""
-    near = hard_copies(aligned, query.phash, query.phash_mirrored, reference.phash, hard_ncc)
-    return near | (np.array(query.pixels)[:, None] == np.array(reference.pixels)[None, :])
+    return hard_copies(aligned, query, reference, hard_ncc)
 
 
 def hard_pairs(query: np.ndarray, reference: np.ndarray, hard_ncc: float) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.datasets.duplicates import Nearest, copy_decision, distance_ratio, nearest_by_group
+from pipelines.datasets.neighbors import Nearest, copy_decision, distance_ratio, nearest_by_group
 
 CHUNK = 500  # bootstrap draws held at once
 

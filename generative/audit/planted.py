@@ -15,7 +15,7 @@ from PIL import Image
 from generative.audit.features import hard, pixel_similarity
 from generative.audit.memorization import Detector, decide
 from generative.audit.verdict import PLANTED, Planted
-from pipelines.datasets.duplicates import describe
+from pipelines.datasets.descriptors import describe
 
 Transform = Callable[[np.ndarray], np.ndarray]
 

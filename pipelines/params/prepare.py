@@ -8,10 +8,19 @@ from pipelines.params.block import Block
 
 
 class DuplicatesParams(Block):
-    """A pair is a near-duplicate when both hold: Hamming distance of 64-bit pHashes, NCC of 64 x 64 thumbnails."""
+    """When two images are duplicates (pipelines/datasets/duplicates.py); equal pixels are one in any case.
+
+    phash_distance and ncc, both: Hamming distance of 64-bit perceptual hashes, cross-correlation of 64 x 64 thumbnails.
+    aligned_*, all: re-framed copies. resemblance: of the best window, what makes a pair a candidate (above 1: no such
+    search); after alignment ncc, phash_distance, and detail (correlation of fine structure).
+    """
 
     phash_distance: int = Field(ge=0, le=64)
     ncc: float = Field(ge=0.0, le=1.0)
+    aligned_resemblance: float = Field(ge=0.5, le=1.1)
+    aligned_ncc: float = Field(ge=0.0, le=1.0)
+    aligned_phash_distance: int = Field(ge=0, le=64)
+    aligned_detail: float = Field(ge=0.0, le=1.0)
 
 
 Check = Literal[
@@ -24,6 +33,7 @@ Check = Literal[
     "mask without image",
     "ambiguous mask",
     "mask size",
+    "resized mask",
     "value range",
     "swapped",
     "constant image",
@@ -37,6 +47,7 @@ Check = Literal[
     "duplicate chain",
     "mask values",
     "overlap",
+    "clipped outline",
     "area",
     "components",
     "vanished lesion",

@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.datasets.duplicates import find_pairs
+from pipelines.datasets.descriptors import describe
+from pipelines.datasets.duplicates import find_pairs_between
 from pipelines.params.loader import load_params
 from pipelines.phantom_pool import STAGE
 from pipelines.prepare import STAGE as PREPARE
 from pipelines.runtime.artifacts import load_array, read_csv
 from pipelines.runtime.stage import execute
+from tests.support.duplicates import default_rule
 from tests.support.workspaces import smoke_params
 
 
@@ -29,5 +31,4 @@ def test_pool_is_of_other_patients_than_the_dataset(tmp_path: Path) -> None:
     assert [row["row"] for row in rows] == [str(index) for index in range(12)]
     assert rows[11]["sample"] == "s000011"
     dataset = load_array(tmp_path / "data/prepared/images.npy")
-    both = [*dataset, *pool]
-    assert not [pair for pair in find_pairs(both) if pair.a < 12 <= pair.b]
+    assert find_pairs_between(describe(dataset), describe(pool), default_rule()) == []

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipelines.datasets.duplicates import thumbnail
+from pipelines.datasets.alignment import thumbnail
 from pipelines.runtime.artifacts import save_array, write_csv, write_json, write_manifest
 from pipelines.runtime.errors import ArtifactError
 from segmentation.copies import Thresholds, copies_of_test, count_copies, frozen_thresholds

@@ -6,7 +6,7 @@ import pytest
 from generative.audit.features import pixel_similarity
 from generative.audit.memorization import Detector, same_group, threshold
 from generative.audit.planted import TRANSFORMS, gain, gamma, jpeg, plant, shifted, zoomed
-from pipelines.datasets.duplicates import ncc
+from pipelines.datasets.alignment import ncc
 from tests.support.generator import speckle
 
 

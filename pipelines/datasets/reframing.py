@@ -1,0 +1,116 @@
+"""Candidates for re-framed copies: cropped, shifted or stretched by up to a tenth of a side, mirrored or not.
+
+The center of one image (a tenth of each side left out) is compared with many windows of the other. A window is
+described by the 8 x 8 DCT coefficients that the perceptual hash takes its bits from, without the DC term, weighted by
+frequency (low ones are shared by all ultrasound: bright above, dark below) and scaled to unit norm. Every step up to
+the norm is linear and separable, so the windows of one thumbnail are one product of matrices, and the comparison of
+all pairs is one blocked product per orientation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.fft import dct
+
+from pipelines.datasets.descriptors import CONTRAST, SIDE
+from pipelines.datasets.registration import MARGIN
+
+OFFSETS = (0.0, 0.05, 0.1, 0.15, 0.2)  # of a window's edges, in sides
+WINDOWS = tuple((low, 1.0 - high) for low in OFFSETS for high in OFFSETS)  # of one axis
+SAMPLES, COEFFICIENTS = 32, 8
+LENGTH = COEFFICIENTS**2
+ROWS, COLUMNS = 256, 16  # images per block: the product has ROWS x COLUMNS x 625 entries, 10 MB
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Row a, mirrored or not, resembles row b; start: (scale_x, shift_x, scale_y, shift_y) as in `registration`."""
+
+    a: int
+    b: int
+    mirrored: bool
+    resemblance: float
+    start: tuple[float, float, float, float]
+
+
+def order_rows(*digests: Sequence[str]) -> list[np.ndarray]:
+    """One rank per digest of several sets, the same for equal digests: an order that no row number enters."""
+    rank = {digest: place for place, digest in enumerate(sorted({name for names in digests for name in names}))}
+    return [np.array([rank[name] for name in names], np.int64) for names in digests]
+
+
+def find_candidates(
+    first: np.ndarray, second: np.ndarray, ranks: tuple[np.ndarray, np.ndarray], least: float
+) -> list[Candidate]:
+    """Pairs (a, b) with resemblance >= least and rank of a < rank of b; stacks (N, 128, 128), (M, 128, 128) uint8.
+
+    ranks: (N,) and (M,) from `order_rows`: the center of the image of lower rank is searched for in the other one, so
+    each pair is compared once, in a direction that does not depend on the order of the rows. Sorted by row.
+    """
+    rows, columns = (np.argsort(rank, kind="stable") for rank in ranks)
+    parts = [np.zeros((0, LENGTH), np.float32)]
+    for start in range(0, len(rows), ROWS):
+        parts.append(describe_windows(np.asarray(first[rows[start : start + ROWS]]), ((MARGIN, 1.0 - MARGIN),))[:, 0])
+    plain = np.concatenate(parts)
+    orientations = ((False, plain), (True, plain * _mirror()))
+    found: dict[tuple[int, int], Candidate] = {}
+    for column in range(0, len(columns), COLUMNS):
+        places = columns[column : column + COLUMNS]
+        table = describe_windows(np.asarray(second[places]), WINDOWS).reshape(-1, LENGTH).T
+        after = ranks[1][places]
+        stop = int(np.searchsorted(ranks[0][rows], after[-1]))  # no later row stands before an image of this block
+        for start in range(0, stop, ROWS):
+            chosen = rows[start : min(start + ROWS, stop)]
+            before = ranks[0][chosen][:, None] < after[None, :]
+            for mirrored, centers in orientations:
+                product = (centers[start : start + len(chosen)] @ table).reshape(len(chosen), len(places), -1)
+                best = product.max(axis=2)
+                for i, j in np.argwhere((best >= least) & before):
+                    key, value = (int(chosen[i]), int(places[j])), float(best[i, j])
+                    if key not in found or found[key].resemblance < value:
+                        found[key] = Candidate(*key, mirrored, value, start_of(int(product[i, j].argmax())))
+    return [found[key] for key in sorted(found)]
+
+
+def describe_windows(thumbnails: np.ndarray, windows: tuple[tuple[float, float], ...]) -> np.ndarray:
+    """(N, W * W, 64) float32 of (N, 128, 128) uint8: all pairs (window of the rows, window of the columns)."""
+    operator = np.concatenate([_operator(low, high) for low, high in windows])
+    count = len(windows)
+    stack = operator @ thumbnails.astype(np.float32) @ operator.T
+    parts = stack.reshape(-1, count, COEFFICIENTS, count, COEFFICIENTS).transpose(0, 1, 3, 2, 4)
+    parts = parts.reshape(len(thumbnails), count * count, LENGTH) * _weights()
+    norms = np.linalg.norm(parts, axis=2, keepdims=True)
+    return np.where(norms > CONTRAST * SAMPLES, parts / np.maximum(norms, CONTRAST), np.float32(0.0))
+
+
+def start_of(window: int) -> tuple[float, float, float, float]:
+    """Scale and shift of each axis that lay the center of the first image on a window of the second."""
+    of_rows, of_columns = divmod(window, len(WINDOWS))
+    (scale_x, shift_x), (scale_y, shift_y) = (
+        ((high - low) / (1.0 - 2.0 * MARGIN), (low + high) / 2.0 - 0.5)
+        for low, high in (WINDOWS[of_columns], WINDOWS[of_rows])
+    )
+    return scale_x, shift_x, scale_y, shift_y
+
+
+def _operator(low: float, high: float) -> np.ndarray:
+    """(8, 128) float32: box means of 32 equal cells of low..high, then the first 8 coefficients of their DCT-II."""
+    edges = np.linspace(low, high, SAMPLES + 1) * SIDE
+    pixel = np.arange(SIDE)
+    cover = np.minimum(edges[1:, None], pixel + 1.0) - np.maximum(edges[:-1, None], pixel)
+    cover = np.clip(cover, 0.0, None)
+    means = cover / cover.sum(axis=1, keepdims=True)
+    return dct(means, type=2, norm="ortho", axis=0)[:COEFFICIENTS].astype(np.float32)
+
+
+def _mirror() -> np.ndarray:
+    """(64,) float32: signs that make the coefficients of an image those of its mirror image."""
+    return np.tile(np.where(np.arange(COEFFICIENTS) % 2, -1.0, 1.0), COEFFICIENTS).astype(np.float32)
+
+
+def _weights() -> np.ndarray:
+    """(64,) float32: the frequency of each coefficient; 0 for the DC term."""
+    return np.hypot(*np.mgrid[:COEFFICIENTS, :COEFFICIENTS]).astype(np.float32).ravel()
