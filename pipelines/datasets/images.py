@@ -5,19 +5,34 @@ from __future__ import annotations
 import hashlib
 import struct
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from pipelines.runtime.errors import DataError
 
+T = TypeVar("T")
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-MAX_PIXELS = 64_000_000  # refused from the header, before a pixel is decoded
+MAX_PIXELS, MAX_SIDE = 64_000_000, 20_000  # refused from the header, before a pixel is decoded
+# what Pillow raises on damaged files, beside its own errors
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, LookupError, TypeError, ArithmeticError)
 MIN_SIDE = 64
+MIN_DEEP = 4096  # 16-bit files whose values stay below hold 8 or 12 bits: scaled by 65535 they would be near black
 COLOR_DIFFERENCE, COLOR_SHARE = 12, 0.001
+
+
+class ImageFault(DataError):
+    """A file that gives no pixels; check: `unreadable`, `dimensions` or `value range` of the integrity check."""
+
+    def __init__(self, check: str, name: str, expected: str, found: str, remedy: str) -> None:
+        super().__init__(f"{name}: expected {expected}, found {found}; {remedy}")
+        self.check, self.expected, self.found, self.remedy = check, expected, found, remedy
 
 
 @dataclass(frozen=True)
@@ -42,54 +57,100 @@ class Box:
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Pillow's warnings: what it only warns of, a bomb or torn EXIF, is refused or ignored here by rule.
+
+    The filters belong to the process, so a pool of threads is started inside one `quiet` and uses `read_pixels`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def decode(path: Path) -> Decoded:
     """Decode a PNG, JPEG, BMP or TIFF file to 8-bit gray, EXIF orientation applied.
 
     Bilevel becomes 0 / 255, a palette is looked up, alpha is dropped (not composited), RGB becomes luma (ITU-R 601),
-    16 bits are scaled by the full range. DataError: unreadable, truncated, animated, floating point, above 64 MP.
+    16 bits are scaled by the full range. ImageFault: unreadable, truncated, animated, floating point, above 64 MP or
+    20 000 pixels per side, 16 bits of which fewer than 13 are used.
     """
+    with quiet():
+        return read_pixels(path, to_gray)
+
+
+def read_pixels(path: Path, convert: Callable[[str, Image.Image], T]) -> T:
+    """convert(name, upright image) of a file whose header was found sound; ImageFault as `decode` says."""
+    return convert(path.name, _load(path))
+
+
+def _load(path: Path) -> Image.Image:
+    """The one frame of a file, decoded whole and upright."""
+    name = path.name
     try:
-        # Pillow only warns between one and two times its own limit; here every oversized header is refused.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(
-                        f"{path.name}: {image.width} x {image.height} pixels; expected at most {MAX_PIXELS // 10**6} "
-                        "megapixels; reduce or remove the file"
-                    )
-                frames = getattr(image, "n_frames", 1)
-                if frames > 1:
-                    raise DataError(f"{path.name}: {frames} frames; expected one; export the frames as files")
-                image.load()
-                upright = ImageOps.exif_transpose(image)
-                return _to_gray(path.name, upright)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        limit = MAX_PIXELS // 10**6
-        raise DataError(f"{path.name}: the header announces more than {limit} megapixels; remove the file") from error
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
-        reason = str(error).replace(str(path), path.name).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path.name}: does not decode ({reason}); expected a whole PNG, JPEG, BMP or TIFF") from error
+        with Image.open(path, formats=FORMATS) as image:
+            check_header(name, image)
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageFault("dimensions", name, *_limits("a header of many more"), "remove the file") from None
+    except UNREADABLE as error:
+        reason = str(error).replace(str(path), name).splitlines()[0] if str(error) else type(error).__name__
+        expected, remedy = "a whole PNG, JPEG, BMP or TIFF file", "fetch it again or remove it"
+        raise ImageFault("unreadable", name, expected, f"one that does not decode ({reason})", remedy) from error
 
 
-def _to_gray(name: str, image: Image.Image) -> Decoded:
+def check_header(name: str, image: Image.Image) -> None:
+    """ImageFault for an opened file, not yet decoded, with absurd dimensions or several frames."""
+    if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
+        raise ImageFault("dimensions", name, *_limits(f"{image.width} x {image.height}"), "reduce or remove the file")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise ImageFault("unreadable", name, "one frame", f"{frames} frames", "export the frames as files")
+
+
+def _limits(found: str) -> tuple[str, str]:
+    return f"at most {MAX_PIXELS // 10**6} megapixels and {MAX_SIDE} pixels per side", found
+
+
+def to_gray(name: str, image: Image.Image) -> Decoded:
+    """An opened image to 8-bit gray; the rules of `decode`."""
     if image.mode in ("1", "L"):
         return Decoded(np.array(image.convert("L")), 0.0)
     if image.mode in ("LA", "La"):
         return Decoded(np.array(image.getchannel(0)), 0.0)
     if image.mode.startswith("I"):
         values = np.array(image).astype(np.int64)
+        found = f"values {values.min()} to {values.max()}"
         if values.min() < 0 or values.max() > 65535:
-            raise DataError(f"{name}: values {values.min()}..{values.max()}; expected 8 or 16 bits; convert the file")
+            raise ImageFault("value range", name, "8 or 16 bits", found, "convert the file")
+        if 0 < values.max() < MIN_DEEP:
+            expected, remedy = f"a 16-bit file with values of {MIN_DEEP} and more", "scale it to 0 ... 65535 or 8 bits"
+            raise ImageFault("value range", name, expected, found, remedy)
         return Decoded(((values + 128) // 257).astype(np.uint8), 0.0)  # 65535 = 255 * 257
     if image.mode == "F":
-        raise DataError(f"{name}: floating point pixels; expected 8 or 16 bits; convert the file")
+        raise ImageFault("value range", name, "8 or 16 bits", "floating point pixels", "convert the file")
     # By way of RGBA, so that a palette's transparency is dropped like any other alpha.
     rgb = np.array(image.convert("RGBA") if image.mode in ("P", "PA") else image.convert("RGB"))[..., :3]
-    spread = rgb.max(axis=2).astype(np.int16) - rgb.min(axis=2)
+    spread = rgb.max(axis=2) - rgb.min(axis=2)
     gray = np.array(Image.fromarray(np.ascontiguousarray(rgb)).convert("L"))
     return Decoded(gray, float((spread > COLOR_DIFFERENCE).mean()))
+
+
+def to_values(name: str, image: Image.Image) -> np.ndarray:
+    """(h, w) int64 labels of a label map: gray values or palette indices as they are, never looked up or scaled.
+
+    ImageFault (value range): floating point, or colors.
+    """
+    if image.mode in ("RGB", "RGBA", "CMYK", "YCbCr"):
+        channels = np.array(image.convert("RGB"))
+        if (channels != channels[..., :1]).any():
+            raise ImageFault("value range", name, "one label per pixel, gray or palette", "colors", "convert the file")
+        return channels[..., 0].astype(np.int64)
+    if image.mode == "F":
+        raise ImageFault("value range", name, "whole numbers", "floating point pixels", "convert the file")
+    plane = image.getchannel(0) if image.mode in ("LA", "La", "PA") else image
+    return np.array(plane).astype(np.int64)
 
 
 def decode_image(path: Path) -> np.ndarray:

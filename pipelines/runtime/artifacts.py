@@ -12,10 +12,11 @@ import io
 import json
 import os
 import struct
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -195,6 +196,94 @@ def save_array(path: Path, array: np.ndarray) -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
     write_bytes(path, buffer.getvalue())
+
+
+class ArrayWriter:
+    """Write an `.npy` row by row, for arrays larger than memory: the same bytes as `save_array` of the whole.
+
+    shape: of one row. A context manager; on an error the half-written file is removed.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: type[np.generic] = np.uint8) -> None:
+        self.path, self.shape, self.dtype = path, shape, np.dtype(dtype)
+        self.rows = 0
+        self._temporary = path.with_name(f".{path.name}.partial")
+        self._handle: BinaryIO | None = None
+
+    def __enter__(self) -> ArrayWriter:
+        self._handle = self._temporary.open("wb")
+        self._write_header()
+        return self
+
+    def append(self, row: np.ndarray) -> None:
+        """Add one row; ValueError when its shape or type is another."""
+        if row.shape != self.shape or row.dtype != self.dtype:
+            raise ValueError(
+                f"{self.path.name}: row {self.rows}: expected {self.dtype} {self.shape}, found {row.dtype} {row.shape}"
+            )
+        self._open().write(np.ascontiguousarray(row).tobytes())
+        self.rows += 1
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        handle = self._open()
+        with handle:
+            if kind is None:
+                handle.seek(0)
+                self._write_header()
+                handle.flush()
+                os.fsync(handle.fileno())
+        self._handle = None
+        if kind is None:
+            self._temporary.replace(self.path)
+        else:
+            self._temporary.unlink(missing_ok=True)
+
+    def _open(self) -> BinaryIO:
+        if self._handle is None:
+            raise ValueError(f"{self.path.name}: not open; use it in a `with` statement")
+        return self._handle
+
+    def _write_header(self) -> None:
+        # numpy leaves room for the number of rows to grow, so the header keeps its length when it is written again
+        facts = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.rows, *self.shape)}
+        np.lib.format.write_array_header_1_0(self._open(), facts)
+
+
+class ArchiveWriter:
+    """Write a compressed `.npz` array by array, keys 000000, 000001, ...: as `np.load` reads it, and without times.
+
+    The same arrays give the same bytes. A context manager; on an error the half-written file is removed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = 0
+        self._temporary = path.with_name(f".{path.name}.partial")
+        self._archive: zipfile.ZipFile | None = None
+
+    def __enter__(self) -> ArchiveWriter:
+        self._archive = zipfile.ZipFile(self._temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=6)
+        return self
+
+    def append(self, array: np.ndarray) -> None:
+        """Add one array of any shape."""
+        if self._archive is None:
+            raise ValueError(f"{self.path.name}: not open; use it in a `with` statement")
+        member = io.BytesIO()
+        np.save(member, array, allow_pickle=False)
+        entry = zipfile.ZipInfo(f"{self.rows:06d}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+        entry.compress_type = zipfile.ZIP_DEFLATED
+        self._archive.writestr(entry, member.getvalue(), compresslevel=6)
+        self.rows += 1
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._archive is not None:
+            self._archive.close()
+            self._archive = None
+        if kind is None:
+            self._temporary.replace(self.path)
+        else:
+            self._temporary.unlink(missing_ok=True)
 
 
 def load_array(path: Path, *, mmap: bool = True) -> np.ndarray:

@@ -64,7 +64,10 @@ class Stage:
 
 @dataclass
 class Run:
-    """One execution of a stage, as its body sees it. Write into `out`; it is published when the body returns."""
+    """One execution of a stage, as its body sees it. Write into `out`; it is published when the body returns.
+
+    state: the folder `.state`, for what must outlive a failure and is no output.
+    """
 
     stage: str
     dataset: str
@@ -75,6 +78,7 @@ class Run:
     arguments: dict[str, str]
     raw: Path
     stop: Stop
+    state: Path = STATE
     rank: int = 0
     world: int = 1
     log: Callable[[str], None] = print
@@ -166,6 +170,7 @@ def execute(stage: Stage, params: Params, root: Path, arguments: Mapping[str, st
             arguments=fill,
             raw=root / stage.raw.format(dataset=params.dataset, **fill),
             stop=stop,
+            state=root / STATE,
             rank=rank,
             world=world,
             log=log,

@@ -138,3 +138,45 @@ def test_png_has_no_metadata_and_needs_bytes(tmp_path):
     assert b"tIME" not in data
     with pytest.raises(ValueError, match="uint8"):
         artifacts.write_png(tmp_path / "b.png", np.zeros((4, 5)))
+
+
+@pytest.mark.parametrize(("count", "shape"), [(0, (4, 5)), (1, (3,)), (1234, (2, 3)), (3, ())])
+def test_rows_that_are_appended_give_the_bytes_of_the_whole_array(tmp_path, count, shape):
+    whole = np.random.default_rng(count).integers(0, 255, (count, *shape), np.uint8)
+    with artifacts.ArrayWriter(tmp_path / "rows.npy", shape) as writer:
+        for row in whole:
+            writer.append(np.asarray(row))
+    artifacts.save_array(tmp_path / "whole.npy", whole)
+    assert (tmp_path / "rows.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+    assert np.array_equal(artifacts.load_array(tmp_path / "rows.npy"), whole)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.npy", "whole.npy"]
+
+
+def test_a_foreign_row_is_refused_and_leaves_nothing(tmp_path):
+    def write(row):
+        with artifacts.ArrayWriter(tmp_path / "rows.npy", (2, 3)) as writer:
+            writer.append(np.zeros((2, 3), np.uint8))
+            writer.append(row)
+
+    for row in (np.zeros((3, 2), np.uint8), np.zeros((2, 3), np.float32)):
+        with pytest.raises(ValueError, match=r"rows\.npy: row 1"):
+            write(row)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="not open"):
+        artifacts.ArrayWriter(tmp_path / "rows.npy", (2, 3)).append(np.zeros((2, 3), np.uint8))
+
+
+def test_archive_of_arrays_reads_back_and_has_no_times(tmp_path, monkeypatch):
+    arrays = [np.eye(n, dtype=np.uint8) for n in (3, 1, 4)]
+    for name, clock in (("a", 1.0e9), ("b", 1.7e9)):
+        monkeypatch.setattr(time, "time", lambda clock=clock: clock)
+        with artifacts.ArchiveWriter(tmp_path / f"{name}.npz") as writer:
+            for array in arrays:
+                writer.append(array)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as shard:
+        assert list(shard) == ["000000", "000001", "000002"]
+        assert all(np.array_equal(shard[f"{row:06d}"], array) for row, array in enumerate(arrays))
+    with pytest.raises(RuntimeError, match="torn"), artifacts.ArchiveWriter(tmp_path / "c.npz"):
+        raise RuntimeError("torn")
+    assert not list(tmp_path.glob("*c.npz*"))

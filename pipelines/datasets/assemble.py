@@ -1,0 +1,171 @@
+"""From a dataset's cases to the files of data/prepared: every fault named first, nothing left while an error stands.
+
+Serves the stage `prepare` and, without masks, a stage that reads further datasets for their images alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from pipelines.datasets.case import Dataset, Finding
+from pipelines.datasets.checks import check_counts, check_names, check_reduced
+from pipelines.datasets.collect import Row, Settings, collect
+from pipelines.datasets.conflicts import check_pairs, flag_pairs
+from pipelines.datasets.descriptors import perceptual_hashes
+from pipelines.datasets.duplicates import PAIR_COLUMNS, Descriptors, Pair, Rule, find_pairs, pair_row, phash_hex
+from pipelines.datasets.images import box_of
+from pipelines.datasets.integrity import CHECKS, as_report, counted, quantiles, table
+from pipelines.runtime.artifacts import load_array, write_csv, write_json
+from pipelines.runtime.errors import DataError
+
+COLUMNS = (
+    *("case", "class", "identity", "official_part", "site", "flags", "width", "height", "spacing_x", "spacing_y"),
+    *("area", "inner_top", "inner_left", "inner_height", "inner_width", "phash", "sha256_pixels", "sha256_file"),
+)
+NOT_SAID = ("cases", "findings", "expected", "reduced_below")  # of a Dataset: not for dataset.json
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """images: number of rows written; excluded: names of the cases left out; pairs: number of duplicate pairs."""
+
+    images: int
+    excluded: tuple[str, ...]
+    pairs: int
+
+
+def prepare_dataset(
+    dataset: Dataset,
+    out: Path,
+    *,
+    size: int,
+    resize: str,
+    policy: Mapping[str, str],
+    rule: Rule,
+    roots: Sequence[Path],
+    faults: Path,
+    log: Callable[[str], None],
+    progress: Callable[[int], None],
+    masks: bool = True,
+) -> Outcome:
+    """Write images.npy, thumbnails.npy, cases.csv, integrity.json, dataset.json into the folder `out`.
+
+    With masks also labels.npy, native_labels.npz and duplicates.csv; masks=False leaves masks, all that is wrong with
+    them, and the search for duplicates out. policy: of `integrity.policy_of`. roots: folders below which the files of
+    the cases lie; no other is opened. progress: called with the number of cases done, at last len(dataset.cases).
+    faults: a file outside `out` that keeps the whole report when an error stands; removed when none does.
+
+    DataError: an error stands, or no case is left. It holds the table of all findings, and `out` is then to be dropped.
+    """
+    real = tuple(root.resolve() for root in roots)
+    settings = Settings(size, resize, len(dataset.foreground), masks, tuple(roots), real, policy)
+    earlier = [item for item in dataset.findings if masks or not CHECKS[item.check].mask]
+    earlier += [*check_counts(dataset), *check_names(dataset.cases)]
+    collected = collect(dataset, earlier, out, settings, progress)
+    rows = list(collected.rows)
+    findings = [*earlier, *collected.findings]
+    reduced = check_reduced(dataset, max((max(row.height, row.width) for row in rows), default=0))
+    if reduced:
+        findings += reduced
+        rows = [replace(row, case=replace(row.case, flags=(*row.case.flags, "reduced_copy"))) for row in rows]
+    pairs: list[Pair] = []
+    if masks:
+        thumbnails = load_array(out / "thumbnails.npy")
+        pairs = find_pairs(Descriptors(tuple(row.pixels for row in rows), thumbnails), rule)
+        findings += check_pairs(rows, pairs)
+        rows = flag_pairs(rows, pairs)
+    report = as_report(dataset.name, findings, policy, collected.excluded, facts_of(rows))
+    stop_on_faults(dataset, findings, policy, report, faults, rows=len(rows))
+    if findings:
+        log(f"integrity check of {dataset.name}\n{table(findings, policy)}")
+    write_rows(out, dataset, rows, resize, size)
+    if masks:
+        names = [row.case.case for row in rows]
+        write_csv(out / "duplicates.csv", [pair_row(pair, names) for pair in pairs], PAIR_COLUMNS)
+    write_json(out / "integrity.json", report)
+    return Outcome(len(rows), collected.excluded, len(pairs))
+
+
+def stop_on_faults(
+    dataset: Dataset,
+    findings: Sequence[Finding],
+    policy: Mapping[str, str],
+    report: Mapping[str, Any],
+    faults: Path,
+    *,
+    rows: int,
+) -> None:
+    """DataError with the table of all findings when an error stands or no row is left; the report then goes to a file
+    that outlives the run, else an older one is removed.
+    """
+    errors = counted(findings, policy)["error"]
+    if rows and not errors:
+        faults.unlink(missing_ok=True)
+        return
+    faults.parent.mkdir(parents=True, exist_ok=True)
+    write_json(faults, report)
+    text = f"{errors} errors" if errors else "no case is left"
+    raise DataError(
+        f"integrity check of {dataset.name}: {text}; nothing was published. Mend what the table names, or set "
+        f"prepare.policy; the whole table is in {faults.parent.name}/{faults.name}\n{table(findings, policy)}"
+    )
+
+
+def write_rows(out: Path, dataset: Dataset, rows: Sequence[Row], resize: str, size: int) -> None:
+    """cases.csv and dataset.json."""
+    hashes = perceptual_hashes(load_array(out / "thumbnails.npy"))
+    lines = [as_line(row, phash_hex(int(value)), resize, size) for row, value in zip(rows, hashes, strict=True)]
+    write_csv(out / "cases.csv", lines, COLUMNS)
+    said = {item.name: getattr(dataset, item.name) for item in fields(dataset) if item.name not in NOT_SAID}
+    write_json(out / "dataset.json", said | {"resize": resize})
+
+
+def as_line(row: Row, phash: str, resize: str, size: int) -> dict[str, Any]:
+    """A row of cases.csv. Spacing is in mm per native pixel; at working size it is that times width / inner_width
+    across and height / inner_height down.
+    """
+    case, box = row.case, box_of(row.height, row.width, size, resize)
+    return {
+        "case": case.case,
+        "class": case.class_name,
+        "identity": case.identity,
+        "official_part": case.official_part,
+        "site": case.site,
+        "flags": ";".join(sorted(set(case.flags))),
+        "width": row.width,
+        "height": row.height,
+        "spacing_x": case.spacing[0] if case.spacing else None,
+        "spacing_y": case.spacing[1] if case.spacing else None,
+        "area": row.area,
+        "inner_top": box.top,
+        "inner_left": box.left,
+        "inner_height": box.height,
+        "inner_width": box.width,
+        "phash": phash,
+        "sha256_pixels": row.pixels,
+        "sha256_file": row.file,
+    }
+
+
+def facts_of(rows: Sequence[Row]) -> dict[str, Any]:
+    """Counts, sizes in native pixels and lesion areas (shares of the image, of those that have one), for people."""
+    classes = sorted({row.case.class_name for row in rows})
+    areas = {name: [row.area for row in rows if row.area and row.case.class_name == name] for name in classes}
+    return {
+        "images": len(rows),
+        "classes": {name: sum(row.case.class_name == name for row in rows) for name in classes},
+        "identities": len({row.case.identity for row in rows if row.case.identity}),
+        "with_spacing": sum(row.case.spacing is not None for row in rows),
+        "flagged": dict(sorted(Counter(flag for row in rows for flag in set(row.case.flags)).items())),
+        "sizes": {
+            "width": quantiles([row.width for row in rows], 1),
+            "height": quantiles([row.height for row in rows], 1),
+            "smallest": min(([row.width, row.height] for row in rows), default=None),
+            "largest": max(([row.width, row.height] for row in rows), default=None),
+        },
+        "areas": {name: quantiles(values) for name, values in areas.items() if values},
+    }
