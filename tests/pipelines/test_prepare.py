@@ -21,7 +21,7 @@ from pipelines.prepare import STAGE
 from pipelines.runtime.artifacts import read_csv, sha256_file
 from pipelines.runtime.errors import DataError
 from pipelines.runtime.stage import execute
-from tests.support.pictures import disc, scene
+from tests.support.scenes import disc, scene
 from tests.support.workspaces import project_environment, smoke_params
 
 

@@ -1,33 +1,30 @@
-"""Small pictures for tests: tissue-like scenes, lesions, and headers that lie."""
+"""Pictures for tests of comparisons: smooth random scenes with speckle, and what may befall a copy."""
 
 from __future__ import annotations
 
-import struct
-import zlib
+import io
 
 import numpy as np
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-HEIGHT, WIDTH = 90, 120
+
+def scene(seed: int, height: int = 150, width: int = 200) -> np.ndarray:
+    """A smooth random picture with fine grain, (height, width) uint8, distinct for each seed."""
+    rng = np.random.default_rng(seed)
+    coarse = gaussian_filter(rng.standard_normal((height, width)), 9)
+    fine = gaussian_filter(rng.standard_normal((height, width)), 1.5)
+    return np.clip(128 + 45 * coarse / coarse.std() + 12 * fine / fine.std(), 0, 255).astype(np.uint8)
 
 
-def scene(seed: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
-    """Smooth noise, (height, width) uint8."""
-    noise = gaussian_filter(np.random.default_rng(seed).standard_normal((height, width)), 6)
-    return np.clip(120 + 40 * noise / noise.std(), 10, 240).astype(np.uint8)
+def reencoded(image: np.ndarray, quality: int = 60) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return np.array(Image.open(buffer))
 
 
-def disc(height: int = HEIGHT, width: int = WIDTH, radius: int = 20) -> np.ndarray:
-    """A white disc in the middle, (height, width) uint8 of 0 and 255."""
-    y, x = np.mgrid[:height, :width]
-    return (np.hypot(y - height / 2, x - width / 2) < radius) * np.uint8(255)
-
-
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that announces so many pixels and holds one byte."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+def layers(grain: int) -> np.ndarray:
+    """(400, 400) uint8: one broad random picture, the same in every call, under grain of its own."""
+    broad = gaussian_filter(np.random.default_rng(0).standard_normal((400, 400)), 25)
+    fine = gaussian_filter(np.random.default_rng(grain).standard_normal((400, 400)), 3)
+    return np.clip(128 + 45 * broad / broad.std() + 12 * fine / fine.std(), 0, 255).astype(np.uint8)

@@ -14,7 +14,7 @@ from pipelines.datasets.case import Case, Dataset, Finding
 from pipelines.datasets.collect import Settings, collect, decide_case
 from pipelines.datasets.integrity import policy_of
 from pipelines.runtime.artifacts import load_array, sha256_file
-from tests.support.pictures import HEIGHT, WIDTH, disc, png_header, scene
+from tests.support.scenes import HEIGHT, WIDTH, disc, png_header, scene
 
 POLICY = policy_of({}, strict=False)
 

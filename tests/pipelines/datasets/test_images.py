@@ -26,7 +26,7 @@ from pipelines.datasets.images import (
     valid_region,
 )
 from pipelines.runtime.errors import DataError
-from tests.support.pictures import png_header
+from tests.support.scenes import png_header
 
 
 def ramp(height: int = 70, width: int = 90) -> np.ndarray:
