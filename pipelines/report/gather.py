@@ -17,7 +17,7 @@ from pipelines.datasets.case import PARTS, Prepared, groups_of, labeled_rows, lo
 from pipelines.report.figures import evenly
 from pipelines.report.origin import Selection, check_origin, trace
 from pipelines.runtime.artifacts import Manifest, load_array, read_csv, read_json, verify_folder
-from pipelines.runtime.errors import RefusedError
+from pipelines.runtime.errors import ArtifactError, RefusedError
 
 Curve = list[tuple[int, float]]
 TILES = 24  # images of each kind in the sample grids
@@ -69,7 +69,9 @@ class Audit:
 
 @dataclass
 class Gathered:
-    """Everything on the page. counts: (label, images, groups) of each part; a cell that was not run is None."""
+    """Everything on the page. counts: (label, images, groups) of each part; pool: pool.json, of the further sets whose
+    images joined; a cell that was not run is None.
+    """
 
     selection: Selection
     dataset: dict[str, Any]
@@ -78,6 +80,7 @@ class Gathered:
     leakage: Any
     duplicates: dict[str, int]
     training: np.ndarray
+    pool: dict[str, Any] | None = None
     synthetic: np.ndarray | None = None
     audit: Audit | None = None
     curves: dict[str, Curve] = field(default_factory=dict)
@@ -101,13 +104,15 @@ def gather(root: Path, inputs: Mapping[str, Path], selection: Selection, partial
         dataset=prepared.dataset,
         counts=count_parts(prepared, inputs["split"], selection.label_fraction),
         integrity=read_json(inputs["prepared"] / "integrity.json"),
-        leakage=read_json(inputs["split"] / "leakage.json"),
+        leakage=read_leakage(inputs["split"]),
         duplicates=count_duplicates(inputs["prepared"]),
         training=np.stack([prepared.images[train[place]] for place in evenly(len(train), TILES)]),
         notices=notices,
         manifests={name: manifest.sha256 for name, manifest in sorted(manifests.items())},
         versions=manifests["prepared"].facts.get("versions", {}),
     )
+    if "pool" in manifests:
+        found.pool = read_json(inputs["pool"] / "pool.json")
     for name in ("autoencoder", "diffusion"):
         if name in manifests:
             found.curves[name] = read_curve(inputs[name] / "metrics.csv")
@@ -143,6 +148,14 @@ def count_parts(prepared: Prepared, split: Path, fraction: float) -> list[tuple[
         line("val", parts["val"]),
         line("test", parts["test"]),
     ]
+
+
+def read_leakage(split: Path) -> Any:
+    """leakage.json; ArtifactError for one of an earlier version, which does not say by which protocol it was made."""
+    found = read_json(split / "leakage.json")
+    if "protocol" not in found:
+        raise ArtifactError(f"{split / 'leakage.json'}: expected the protocol, found none; run `dvc repro`")
+    return found
 
 
 def count_duplicates(folder: Path) -> dict[str, int]:

@@ -10,7 +10,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipelines.report import audited, figures
+from pipelines.report import audited, data, figures
 from pipelines.report.audited import KIDS, fidelity, flat, short
 from pipelines.report.gather import Cell, Gathered
 from pipelines.report.origin import fill
@@ -76,8 +76,7 @@ def page(found: Gathered, rows: list[ArmRow], partial: bool) -> str:
         "charts": charts(found, mark),
         "colors": COLORS,
         "cells": [overlays_of(cell) for cell in first_cells(found)],
-        "integrity": integrity(found),
-        "leakage": leakage(found),
+        "data": data.section(found, main),
         "sharing": sharing(phantom),
         "provenance": [*found.manifests.items(), *sorted(found.versions.items())],
     }
@@ -98,6 +97,9 @@ def tiles(found: Gathered, rows: list[ArmRow]) -> list[dict[str, str]]:
     for row in rows:
         value = f"{row.dice.mean:.3f}" if row.dice else "not run"
         note = f"{row.dice.low:.3f} to {row.dice.high:.3f}, {row.images} images" if row.dice else ""
+        if row.leaked:
+            clean = f"{row.clean.mean:.3f} without them" if row.clean else "no other"
+            note += f", {row.leaked} of them known to train or val: {clean}"
         shown.append({"label": " ".join(filter(None, ("Dice", row.arm))), "value": value, "note": note})
     if found.audit:
         share = f"of {found.audit.samples} samples"
@@ -202,38 +204,6 @@ def overlays_of(cell: Cell) -> dict[str, Any]:
     return {"arm": cell.arm, "seed": cell.seed, "kinds": kinds}
 
 
-def integrity(found: Gathered) -> dict[str, Any]:
-    """Findings by severity and check, with the first of each."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for finding in found.integrity["findings"]:
-        groups.setdefault((finding["severity"], finding["check"]), []).append(finding["message"])
-    counts = {key: int(found.integrity[key]) for key in ("errors", "warnings", "flags")}
-    pairs = ", ".join(f"{count} {kind}" for kind, count in found.duplicates.items()) or "none"
-    sentence = f"{counts['errors']} errors, {counts['warnings']} warnings, {counts['flags']} flags. "
-    return {
-        "sentence": sentence + f"Pairs of duplicate images: {pairs}; such images lie in one group.",
-        "groups": [
-            {"severity": severity, "check": check, "count": len(messages), "first": messages[0]}
-            for (severity, check), messages in groups.items()
-        ],
-    }
-
-
-def leakage(found: Gathered) -> dict[str, Any]:
-    """What the split says of itself: counts as lines, warnings as text."""
-    report = found.leakage
-    lines = [
-        ("groups that lie in more than one part", str(report["groups_that_cross_parts"])),
-        ("groups merged by patient, lesion or near-duplicate", str(len(report["merged_groups"]))),
-        ("groups whose images have different classes", str(len(report["class_conflicts"]))),
-        (
-            "patient or lesion names published",
-            "yes" if report["identity_published"] else "no: groups are duplicates only",
-        ),
-    ]
-    return {"lines": lines, "warnings": report["warnings"]}
-
-
 def sharing(phantom: bool) -> list[str]:
     """What the model card says on sharing."""
     if phantom:
@@ -259,6 +229,8 @@ def numbers(found: Gathered, rows: list[ArmRow]) -> dict[str, Any]:
     table: dict[str, Any] = {
         "dataset": found.selection.dataset,
         "phantom": bool(found.dataset["phantom"]),
+        "protocol": found.leakage["protocol"],
+        "leaked": found.leakage["test"]["leaked_images"],
         "verdict": found.audit.verdict["verdict"] if found.audit else "not run",
     }
     if found.audit:
@@ -284,6 +256,16 @@ def numbers(found: Gathered, rows: list[ArmRow]) -> dict[str, Any]:
         entry |= {key: value for key, value in row.means.items() if key != "dice" and value is not None}
         if row.false_positive is not None:
             entry["false_positive"] = row.false_positive
+        if row.leaked:
+            entry |= {"leaked": row.leaked}
+        if row.clean:
+            entry |= {"dice_clean": row.clean.mean, "clean_low": row.clean.low, "clean_high": row.clean.high}
+        if row.sites:
+            entry["sites"] = {
+                score.site or "unnamed": {"dice": score.dice.mean, "images": score.images}
+                for score in row.sites
+                if score.dice
+            }
         if row.gain:
             entry |= {f"gain_over_{CONTROL}": row.gain.mean, "gain_low": row.gain.low, "gain_high": row.gain.high}
         table[name] = entry

@@ -26,13 +26,28 @@ COMPONENT_LIMIT = 0.005  # share of the image above which a false component coun
 
 
 @dataclass(frozen=True)
+class SiteScore:
+    """Of the test images of one site: those with a lesion, their groups, Dice over groups; those without one, and the
+    share of them with a false positive pixel.
+    """
+
+    site: str
+    images: int
+    groups: int
+    dice: Interval | None
+    lesion_free: int
+    false_positive: float | None
+
+
+@dataclass(frozen=True)
 class ArmRow:
     """One line: an arm under one way of prediction for one foreground class.
 
     seeds: those that ran; missing: those of params that did not. means: metric -> mean over images with a lesion, None
     where no image has it. per_image: Dice of each, averaged over seeds. copies: synthetic images that copy a test image
     (flagged, hard), where the arm saw synthetic images. gain: against the control, by image and seed. by_call: mean
-    Dice after each call of the denoiser.
+    Dice after each call of the denoiser. leaked: images with a lesion that train or val knows; clean: Dice over all
+    others, where there are leaked ones. sites: where the test images are of several.
     """
 
     arm: str
@@ -55,6 +70,9 @@ class ArmRow:
     per_image: tuple[float, ...] = ()
     collapsed: bool = False
     by_call: tuple[float, ...] = ()
+    leaked: int = 0
+    clean: Interval | None = None
+    sites: tuple[SiteScore, ...] = ()
 
 
 def arm_rows(found: Gathered, draws: int) -> list[ArmRow]:
@@ -83,6 +101,8 @@ def arm_row(
     dice = column(tables, lesion, "dice")
     copies = cells[0].metrics.get("copies_of_test")
     hard = bool(copies and copies["hard"])
+    known = [row for row in lesion if row["leaked"] != "true"]
+    leaks = len(known) < len(lesion)
     rng = numpy_generator_for(0, f"report/{arm}/{mode}/{foreground}", 0)
     per_seed = [float(np.mean(values)) for values in dice.T] if lesion else []
     return ArmRow(
@@ -108,7 +128,34 @@ def arm_row(
         collapsed=any(
             cell.metrics.get("modes", {}).get(mode, {}).get(foreground, {}).get("collapsed") for cell in cells
         ),
+        leaked=len(lesion) - len(known),
+        clean=dice_interval(tables, known, draws, f"{arm}/{mode}/{foreground}/clean") if leaks else None,
+        sites=site_scores(tables, f"{arm}/{mode}/{foreground}", draws),
     )
+
+
+def dice_interval(
+    tables: list[list[dict[str, str]]], images: list[dict[str, str]], draws: int, stream: str
+) -> Interval | None:
+    """Dice over some of the images; None without one."""
+    if not images:
+        return None
+    rng = numpy_generator_for(0, f"report/{stream}", 0)
+    return group_interval(column(tables, images, "dice"), [row["group"] for row in images], draws, rng)
+
+
+def site_scores(tables: list[list[dict[str, str]]], stream: str, draws: int) -> tuple[SiteScore, ...]:
+    """One per site, sorted; () where all images are of one."""
+    names = sorted({row["site"] for row in tables[0]})
+    scores = []
+    for name in names if len(names) > 1 else []:
+        own = [row for row in tables[0] if row["site"] == name]
+        lesion = [row for row in own if float(row["target_area"]) > 0]
+        free = [_same(table, [row for row in own if float(row["target_area"]) == 0]) for table in tables]
+        groups = len({row["group"] for row in lesion})
+        dice = dice_interval(tables, lesion, draws, f"{stream}/site/{name}")
+        scores.append(SiteScore(name, len(lesion), groups, dice, len(free[0]), _share(free, "predicted_area", 0.0)))
+    return tuple(scores)
 
 
 def gain(found: Gathered, cells: list[Cell], mode: str, foreground: str, draws: int) -> Interval | None:

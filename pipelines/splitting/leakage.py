@@ -175,6 +175,7 @@ def describe_split(
         "groups_that_cross_parts": sum(len({division.parts[row] for row in group.rows}) > 1 for group in groups),
         "test": leaks,
         "parts": parts,
+        "area_strata": list(SIZES),  # in their order, which the keys of `sizes` lose
         "merged_groups": {group.name: list(group.identities) for group in groups if len(group.identities) > 1},
         "moved_by_joining": moved_by_joining(cases, groups, division, draw),
         "class_conflicts": {

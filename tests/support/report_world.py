@@ -14,20 +14,38 @@ from pipelines.report.origin import Selection
 from pipelines.report.table import AVERAGED
 from pipelines.runtime.artifacts import read_manifest, save_array, write_csv, write_json, write_manifest, write_png
 from pipelines.runtime.stage import plain
+from pipelines.splitting.groups import find_groups
+from pipelines.splitting.leakage import describe_split, leaked_rows
+from pipelines.splitting.parts import LISTED, Draw, Placed
+from pipelines.splitting.protocols import Division, Rule
+from tests.support.split_sets import SHARES, case, pair
 from tests.support.workspaces import smoke_params
 
 SIZE, TRAIN, TEST = 32, 12, 6
 GENERATOR = {  # folder -> (its inputs, the parameters that its stage records), as in dvc.yaml
     "data/prepared": ((), ("datasets.{dataset}", "prepare", "scales.{scale}.prepare")),
     "data/split": (("prepared",), ("split",)),
-    "models/autoencoder": (("prepared", "split"), ("scales.{scale}.autoencoder", "runtime")),
+    "data/pool": (("prepared", "split"), ("unlabeled", "prepare")),
+    "models/autoencoder": (("prepared", "split", "pool"), ("scales.{scale}.autoencoder", "runtime")),
     "models/diffusion": (("autoencoder",), ("scales.{scale}.diffusion", "runtime")),
     "data/synthetic": (("diffusion",), ("scales.{scale}.sample", "runtime")),
-    "data/audit": (("synthetic", "prepared", "split", "autoencoder"), ("audit", "runtime")),
+    "data/audit": (("synthetic", "prepared", "split", "pool", "autoencoder"), ("audit", "runtime")),
 }
 SEGMENTER = ("evaluate", "scales.{scale}.segment", "segmenter.system", "segmenter.label_fraction", "segmenter.encoder")
 SEGMENTER = (*SEGMENTER, "segmenter.mask_diffusion", "segmenter.semi", "segmenter.{system}", "runtime")
 SCORES = ("dice", "iou", "hd95", "assd", "ece", "brier", "ece_box", "brier_box")
+
+
+def leakage_of(
+    rows: list[dict[str, str]], near: list[dict[str, str]], parts: tuple[str, ...], protocol: str = "clean"
+) -> tuple[dict[str, Any], set[str]]:
+    """(leakage.json, names of the leaked cases) of these parts."""
+    groups = find_groups(rows, near)
+    placed = {group.name: Placed(parts[group.rows[0]], LISTED) for group in groups}
+    facts = {"source": "lists", "seed": 41, "note": "as published", "test": {"images": 6, "sha256": "0" * 64}}
+    division = Division(parts, placed, Rule(), (), {"literature": facts} if protocol == "literature" else {})
+    report = describe_split(protocol, rows, near, groups, division, Draw(1, "toy", SHARES))
+    return report, {rows[row]["case"] for row in leaked_rows(groups, parts)}
 
 
 class World:
@@ -38,6 +56,12 @@ class World:
         root.mkdir(parents=True, exist_ok=True)
         self.arms = arms or {"plain": ["supervised", "control"], "synthetic": ["both"], "phantom": []}
         self.cases = [f"case{i:02d}" for i in range(TRAIN + TEST + 2)]
+        self.protocol = "clean"
+        self.near = [(0, 1)]  # pairs of places in `cases`
+        self.sites = [""] * len(self.cases)
+        self.excluded: list[dict[str, str]] = []
+        self.sources: list[dict[str, Any]] = []
+        self.leaked: set[str] = set()
         self.write_params()
 
     def write_params(self, **changes: Any) -> None:
@@ -69,18 +93,24 @@ class World:
         self.publish(folder, sources, **({"params": self.blocks(keys)} | facts))
 
     def data(self, **dataset: Any) -> None:
-        """data/prepared and data/split."""
+        """data/prepared, data/split and an empty data/pool."""
         count = len(self.cases)
         folder = self.root / "data" / "prepared"
         folder.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(0).integers(0, 255, (count, SIZE, SIZE)).astype(np.uint8)
         save_array(folder / "images.npy", pixels)
         save_array(folder / "labels.npy", np.zeros((count, SIZE, SIZE), np.uint8))
-        write_csv(folder / "cases.csv", [{"case": case, "class": "benign"} for case in self.cases], ("case", "class"))
-        pair = {"a": self.cases[0], "b": self.cases[1], "kind": "near"}
-        write_csv(folder / "duplicates.csv", [pair], ("a", "b", "kind"))
-        finding = {"severity": "warning", "check": "area", "case": self.cases[0], "message": f"{self.cases[0]}: small"}
-        write_json(folder / "integrity.json", {"errors": 0, "warnings": 1, "flags": 0, "findings": [finding]})
+        rows = [
+            case(name, f"g{place // 2}", site=site, area=0.0 if place == TRAIN + TEST - 1 else 0.05)
+            for place, (name, site) in enumerate(zip(self.cases, self.sites, strict=True))
+        ]
+        write_csv(folder / "cases.csv", rows, tuple(rows[0]))
+        near = [pair(self.cases[a], self.cases[b]) for a, b in self.near]
+        write_csv(folder / "duplicates.csv", near, ("a", "b", "kind"))
+        finding = {"severity": "warning", "check": "area", "case": self.cases[0], "file": ""}
+        finding |= {"expected": "a lesion", "found": "a small one", "remedy": "look at it"}
+        report = {"errors": 0, "warnings": 1, "flags": 0, "excluded": self.excluded, "findings": [finding]}
+        write_json(folder / "integrity.json", report)
         phantom = self.dataset == "phantom"
         facts = {
             "name": self.dataset,
@@ -94,17 +124,25 @@ class World:
 
         folder = self.root / "data" / "split"
         folder.mkdir(parents=True, exist_ok=True)
-        parts = ["train"] * TRAIN + ["test"] * TEST + ["val"] * 2
-        rows = [
-            {"case": c, "part": p, "group": f"g{i // 2}"}
+        parts = ("train",) * TRAIN + ("test",) * TEST + ("val",) * 2
+        leakage, self.leaked = leakage_of(rows, near, parts, self.protocol)
+        lines = [
+            {"case": c, "part": p, "group": f"g{i // 2}", "leaked": c in self.leaked}
             for i, (c, p) in enumerate(zip(self.cases, parts, strict=True))
         ]
-        write_csv(folder / "split.csv", rows, ("case", "part", "group"))
+        write_csv(folder / "split.csv", lines, ("case", "part", "group", "leaked"))
         ranks = [{"case": self.cases[i], "label_rank": i // 2} for i in range(TRAIN)]
         write_csv(folder / "labels.csv", ranks, ("case", "label_rank"))
-        leakage = {"groups_that_cross_parts": 0, "merged_groups": {}, "class_conflicts": {}, "warnings": []}
-        write_json(folder / "leakage.json", leakage | {"identity_published": False})
+        write_json(folder / "leakage.json", leakage)
         self.publish_known("data/split")
+
+        folder = self.root / "data" / "pool"
+        folder.mkdir(parents=True, exist_ok=True)
+        save_array(folder / "images.npy", np.zeros((0, SIZE, SIZE), np.uint8))
+        write_csv(folder / "cases.csv", [], ("case", "source", "class", "group"))
+        write_csv(folder / "excluded.csv", [], ("case", "source", "reason", "other"))
+        write_json(folder / "pool.json", {"sources": self.sources, "images": 0})
+        self.publish_known("data/pool")
 
     def generator(self, verdict: str = "inconclusive") -> None:
         """models/autoencoder, models/diffusion, data/synthetic, data/audit."""
@@ -147,7 +185,7 @@ class World:
         """models/segmenter/<arm>-<seed> and results/<arm>-<seed>; facts and params go into both manifests."""
         blocks = self.blocks(SEGMENTER) | (params or {})
         facts = {"arguments": {"arm": arm, "seed": str(seed)}, "params": blocks} | facts
-        sources = ("prepared", "split", *(("synthetic", "audit") if arm in self.arms["synthetic"] else ()))
+        sources = ("prepared", "split", "pool", *(("synthetic", "audit") if arm in self.arms["synthetic"] else ()))
         model = self.root / "models" / "segmenter" / f"{arm}-{seed}"
         model.mkdir(parents=True, exist_ok=True)
         write_csv(model / "metrics.csv", self.curve(), ("step", "lr", "total"))
@@ -189,6 +227,8 @@ class World:
             "case": case,
             "group": f"g{(TRAIN + place) // 2}",
             "class": "benign",
+            "site": self.sites[TRAIN + place],
+            "leaked": case in self.leaked,
             "foreground": "lesion",
             "mode": mode,
         }
@@ -206,9 +246,18 @@ class World:
 
 
 def line(
-    case: str, dice: float, *, mode: str = "refine", area: float = 0.1, empty: str = "", predicted: float = 0.1
+    case: str,
+    dice: float,
+    *,
+    mode: str = "refine",
+    area: float = 0.1,
+    empty: str = "",
+    predicted: float = 0.1,
+    site: str = "",
+    leaked: bool = False,
 ) -> dict:
-    row = {"case": case, "group": case[0], "mode": mode, "foreground": "lesion", "empty": empty}
+    row = {"case": case, "group": case[0], "mode": mode, "foreground": "lesion", "empty": empty, "site": site}
+    row |= {"leaked": "true" if leaked else "false"}
     row |= {"target_area": str(area), "predicted_area": str(predicted), "largest_component": str(predicted)}
     return row | dict.fromkeys(AVERAGED, str(dice)) | {"hd95_mm": "", "assd_mm": ""}
 
@@ -224,8 +273,8 @@ def gathered(
         selection=Selection("phantom", "smoke", arms, seeds, 0.5, {}),
         dataset={},
         counts=[],
-        integrity=None,
-        leakage=None,
+        integrity={"errors": 0, "warnings": 0, "flags": 0, "excluded": [], "findings": []},
+        leakage=leakage_of([case(name) for name in "abc"], [], ("train", "val", "test"))[0],
         duplicates={},
         training=np.zeros((1, 4, 4), np.uint8),
         cells={(arm, seed): known.get((arm, seed)) for arm in arms for seed in seeds},

@@ -156,3 +156,48 @@ def test_leaking_split_withdraws_the_gain(world):
     html = page(world)
     assert "The split leaks" in html
     assert "gain_over_control" not in read_json(world.root / "report" / "metrics.json")["both"]
+
+
+def test_page_of_a_leaking_protocol_has_both_scores_and_the_counts(tmp_path):
+    """The first two test images are of one group, and the first one copies a training image."""
+    world = World(tmp_path, dataset="busi")
+    world.protocol, world.near = "literature", [(0, 12)]
+    html = page(world.everything())
+    assert "Protocol literature: 2 of 6 test images (33.3%, 1 groups)" in html
+    assert "the lists put images of 1 groups" in html
+    assert "no group of images" not in html
+    numbers = read_json(world.root / "report" / "metrics.json")
+    assert (numbers["protocol"], numbers["leaked"]) == ("literature", 2)
+    assert numbers["supervised"]["dice"] == pytest.approx(0.62)  # 0.60 + 0.01 * mean(0 .. 4)
+    assert numbers["supervised"]["dice_clean"] == pytest.approx(0.63)  # 0.60 + 0.01 * mean(2, 3, 4)
+    arms = re.search(r'id="arms".*?</section>', html, re.DOTALL)[0]
+    assert "2 leak; others 0.630" in arms
+
+
+def test_page_shows_sites_excluded_cases_and_further_sets(tmp_path):
+    world = World(tmp_path)
+    world.sites = ["A"] * 16 + ["B"] * 4
+    world.excluded = [{"case": "lost", "check": "empty mask", "file": "", "expected": "a lesion", "found": HOSTILE}]
+    world.sources = [
+        {"name": "more", "images": 7, "excluded": 2, "terms": "free", "citation": "someone", "phantom": True}
+    ]
+    html = page(world.everything())
+    for text in (
+        "Dice by site of the test images",
+        "Cases left out",
+        "&lt;script&gt;",
+        "Further unlabeled images",
+        "someone",
+    ):
+        assert text in html
+    sites = read_json(world.root / "report" / "metrics.json")["supervised"]["sites"]
+    assert sites["A"]["images"] == 4
+    assert sites["B"]["dice"] == pytest.approx(0.64)
+
+
+def test_a_split_of_an_earlier_version_is_named(world, capsys):
+    folder = world.root / "data" / "split"
+    write_json(folder / "leakage.json", {"warnings": []})
+    world.publish_known("data/split")
+    assert run_stage(partial_stage(), [], root=world.root) == 1
+    assert "leakage.json: expected the protocol, found none; run `dvc repro`" in capsys.readouterr().err

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from pipelines.report.gather import Gathered
-from pipelines.report.render import COLORS, arms_note, charts, curve_tables, integrity, numbers, sharing, title
-from pipelines.report.table import ArmRow
+from pipelines.report.render import COLORS, arms_note, charts, curve_tables, numbers, sharing, tiles, title
+from pipelines.report.table import ArmRow, SiteScore
 from pipelines.runtime.bootstrap import Interval
 from segmentation import overlays
 from tests.support.report_world import gathered, line
@@ -55,6 +55,18 @@ def test_numbers_for_dvc(found):
     assert table["both_direct"]["dice"] == 0.7
     assert table["real"] == "not run"
     assert table["verdict"] == "not run"
+    assert (table["protocol"], table["leaked"]) == ("clean", 0)
+
+
+def test_leaks_and_sites_stand_beside_the_score(found):
+    sites = (SiteScore("", 3, 2, Interval(0.75, 0.7, 0.8), 0, None), SiteScore("B", 0, 0, None, 2, 0.5))
+    row = replace(ROW, leaked=2, clean=Interval(0.65, 0.5, 0.7), sites=sites)
+    entry = numbers(found, [row])["both"]
+    assert (entry["leaked"], entry["dice_clean"], entry["clean_low"], entry["clean_high"]) == (2, 0.65, 0.5, 0.7)
+    assert entry["sites"] == {"unnamed": {"dice": 0.75, "images": 3}}
+    (tile,) = tiles(found, [row])
+    assert tile["note"] == "0.600 to 0.800, 5 images, 2 of them known to train or val: 0.650 without them"
+    assert tiles(found, [replace(row, clean=None)])[0]["note"].endswith("known to train or val: no other")
 
 
 def test_a_system_without_diffusion_keeps_its_plain_name(found):
@@ -65,15 +77,6 @@ def test_one_seed_is_said_to_be_one():
     assert "One seed" in arms_note([ROW])
     assert "One seed" not in arms_note([replace(ROW, seeds=(0, 1))])
     assert arms_note([ArmRow("real", "", "", missing=(0,))]) == "No arm of params was run."
-
-
-def test_findings_are_grouped_by_check(found):
-    findings = [{"severity": "flag", "check": "color", "case": c, "message": f"{c}: color"} for c in "abc"]
-    found.integrity = {"errors": 0, "warnings": 0, "flags": 3, "findings": findings}
-    found.duplicates = {"mirrored": 1, "near": 2}
-    report = integrity(found)
-    assert report["groups"] == [{"severity": "flag", "check": "color", "count": 3, "first": "a: color"}]
-    assert "1 mirrored, 2 near" in report["sentence"]
 
 
 def test_long_curves_are_thinned_and_empty_ones_not_drawn(found):

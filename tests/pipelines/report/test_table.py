@@ -79,3 +79,27 @@ def test_dice_by_call_is_averaged_over_seeds_for_the_first_mode():
     rows = arm_rows(found, 200)
     assert rows[0].by_call == pytest.approx((0.2, 0.6))
     assert rows[1].by_call == ()
+
+
+def test_leaked_images_are_scored_and_then_left_out():
+    lines = [line("a1", 0.9, leaked=True), line("b1", 0.5), line("c1", 0.7), line("d1", 1.0, area=0.0, leaked=True)]
+    (row,) = arm_rows(gathered({("real", 0): lines}, ("real",), (0,)), 200)
+    assert (row.leaked, row.images) == (1, 3)
+    assert (row.dice.mean, row.clean.mean) == pytest.approx((0.7, 0.6))
+    assert row.clean.low >= 0.5
+    (row,) = arm_rows(gathered({("real", 0): lines[:1]}, ("real",), (0,)), 200)
+    assert (row.leaked, row.clean) == (1, None)
+    (row,) = arm_rows(gathered({("real", 0): lines[1:3]}, ("real",), (0,)), 200)
+    assert (row.leaked, row.clean, row.sites) == (0, None, ())
+
+
+def test_sites_are_scored_apart():
+    lines = [line("a1", 0.9, site="A"), line("b1", 0.5, site="B"), line("b2", 0.7, site="B")]
+    lines += [line("c1", 0.0, area=0.0, site="B"), line("c2", 0.0, area=0.0, predicted=0.0, site="B")]
+    cells = {("real", 0): lines, ("real", 1): [row | {"dice": "0.1"} for row in lines[::-1]]}
+    (row,) = arm_rows(gathered(cells, ("real",), (0, 1)), 200)
+    first, second = row.sites
+    assert (first.site, first.images, first.groups, first.lesion_free, first.false_positive) == ("A", 1, 1, 0, None)
+    assert (second.site, second.images, second.groups, second.lesion_free) == ("B", 2, 1, 2)
+    assert (first.dice.mean, second.dice.mean) == pytest.approx((0.5, 0.35))
+    assert second.false_positive == 0.5

@@ -111,6 +111,7 @@ def test_report_of_a_whole_split(protocol):
     groups, own = divided(cases, duplicates, draw(), protocol)
     report = describe_split(protocol, cases, duplicates, groups, own, draw())
     assert report["protocol"] == protocol
+    assert set(report["area_strata"]) == set(report["parts"]["test"]["sizes"])
     assert report["groups_that_cross_parts"] == report["test"]["leaked_images"] == 0
     assert report["merged_groups"] == {"p05": ["p05", "p06"]}
     assert report["placed_by"]["external"] == 4
