@@ -6,15 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.datasets.adapters import bus_bra, busi, folder, phantom
-from pipelines.datasets.case import Dataset
-from pipelines.runtime.errors import DataError
+from pipelines.datasets.adapters import bus_bra, busi, ddti, folder, phantom, stu, tn3k, udiat
+from pipelines.datasets.case import Dataset, Finding
 
 ADAPTERS = {
     "phantom": phantom.read,
     "busi": busi.read,
     "bus_bra": bus_bra.read,
     "folder": folder.read,
+    "stu": stu.read,
+    "udiat": udiat.read,
+    "tn3k": tn3k.read,
+    "ddti": ddti.read,
 }
 
 
@@ -23,8 +26,10 @@ def read_dataset(name: str, root: Path, settings: Any, *, work: Path | None = No
 
     root: the dataset's folder in its published layout. settings: the block `datasets.<name>` of params.yaml. work,
     count: an empty folder and a number of images for the phantom, which writes its images there before they are read.
+    A set without a case has at least one finding that says why. DataError: `root` is no folder.
     """
     dataset = replace(ADAPTERS[settings.adapter](root, settings, work=work, count=count), name=name)
-    if not dataset.cases:
-        raise DataError(f"data/raw/{name}: expected images, found none; see docs/datasets.md for the layout")
-    return dataset
+    if dataset.cases or dataset.findings:
+        return dataset
+    remedy = "copy the published folder there (see docs/datasets.md)"
+    return replace(dataset, findings=(Finding("layout", "", "", "images", "none", remedy),))

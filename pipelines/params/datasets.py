@@ -6,12 +6,14 @@ the name is that of an adapter, so `clinic_a: {adapter: folder, ...}` is a secon
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from pipelines.params.block import Block
 
 Lesion = Literal["benign", "malignant", "normal"]
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+Fold = Annotated[int, Field(ge=1, le=5)]
+Foreground = Annotated[str, StringConstraints(min_length=1, max_length=40, strip_whitespace=True)]
 
 
 class PhantomParams(Block):
@@ -34,21 +36,64 @@ class BusiParams(Block):
 
 
 class BusBraParams(Block):
-    """BUSBRA. folds: which of the authors' five patient-disjoint folds are read."""
+    """BUSBRA. folds: which of the authors' five patient-disjoint folds are read. test_fold: which of them is the test
+    part under split.protocol: official.
+    """
 
     adapter: Literal["bus_bra"]
-    folds: list[Annotated[int, Field(ge=1, le=5)]] = Field(min_length=1)
+    folds: list[Fold] = Field(min_length=1)
+    test_fold: Fold
+
+    @model_validator(mode="after")
+    def _read(self) -> "BusBraParams":
+        if self.test_fold not in self.folds:
+            raise ValueError(f"test_fold must be one of folds {self.folds}, found {self.test_fold}")
+        return self
 
 
 class FolderParams(Block):
-    """The user's own folder. foreground: what the masks show, one name per foreground class."""
+    """The user's own folder. foreground: what the masks show, one name per foreground class. masks: binary (a file per
+    class) or labels (one file per image with the values 0 ... K).
+    """
 
     adapter: Literal["folder"]
-    foreground: str = Field(min_length=1, max_length=40)
+    foreground: list[Foreground] = Field(min_length=1, max_length=20)
+    masks: Literal["binary", "labels"]
+
+    @model_validator(mode="after")
+    def _unique(self) -> "FolderParams":
+        if len(set(self.foreground)) < len(self.foreground):
+            raise ValueError(f"foreground names a class twice: {self.foreground}")
+        return self
+
+
+class StuParams(Block):
+    """STU-Hospital, for tests and unlabeled images."""
+
+    adapter: Literal["stu"]
+
+
+class UdiatParams(Block):
+    """UDIAT Dataset B."""
+
+    adapter: Literal["udiat"]
+
+
+class Tn3kParams(Block):
+    """TN3K. fold: whose lists give train and val under split.protocol: official; null: the lists are not read."""
+
+    adapter: Literal["tn3k"]
+    fold: Annotated[int, Field(ge=0, le=4)] | None
+
+
+class DdtiParams(Block):
+    """DDTI in whichever layout is there."""
+
+    adapter: Literal["ddti"]
 
 
 DatasetBlock = Annotated[
-    PhantomParams | BusiParams | BusBraParams | FolderParams,
+    PhantomParams | BusiParams | BusBraParams | FolderParams | StuParams | UdiatParams | Tn3kParams | DdtiParams,
     Field(discriminator="adapter"),
 ]
 

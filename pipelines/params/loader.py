@@ -64,7 +64,7 @@ def _explain(fault: Any) -> str:
     if fault["type"] == "union_tag_invalid":
         expected, found = fault["ctx"]["expected_tags"].replace("'", ""), fault["ctx"]["tag"]
         return f"{'.'.join(map(str, loc))}.adapter: expected one of {expected}, found {found!r}; say which one reads it"
-    tag = loc.pop(2) if loc[:1] == ["datasets"] and len(loc) > 3 else None  # pydantic names the adapter once more
+    tag = loc.pop(2) if loc[:1] == ["datasets"] and len(loc) > 2 else None  # pydantic names the adapter once more
     place = ".".join(str(part) for part in loc)
     if fault["type"] == "extra_forbidden":
         known = _known_keys(tuple(loc[:-1]), tag)

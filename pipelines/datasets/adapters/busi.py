@@ -7,17 +7,18 @@ outer folder may be missing, and a class folder may be split into `images/` and 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.datasets.case import Case, Dataset, Finding
-from pipelines.datasets.files import by_stem, list_images, relative, unread
-from pipelines.runtime.errors import DataError
+from pipelines.datasets.files import by_stem, contents, images_of, list_files, relative, unread
 
 FOLDER = "Dataset_BUSI_with_GT"
 CLASSES = ("benign", "malignant", "normal")
 MASK = re.compile(r"^(?P<case>.+?)_mask(_(?P<number>\d+))?$")
+MASK_FOLDERS = ("mask", "masks")
 EXPECTED = {"benign": 437, "malignant": 210, "normal": 133}
 REDUCED = 352  # the published images are up to 1048 pixels wide: a set without a longer side is a reduced copy
 
@@ -41,43 +42,25 @@ def read_layout(
 
     left_out: class folders that are not read on purpose; an image file outside these and `classes` is a warning.
     """
-    files = list_images(root)
-    present = {path.relative_to(root).parts[-2].lower() for path in files if len(path.relative_to(root).parts) > 1}
-    base = root / FOLDER if (root / FOLDER).is_dir() else root
-    missing = [name for name in classes if not (base / name).is_dir()]
+    findings: list[Finding] = []
+    files = list_files(root, findings)
+    base = next((base for base in (root / FOLDER, root) if any(_inside(files, base / name) for name in classes)), None)
+    missing = [name for name in classes if base is None or not _inside(files, base / name)]
     if missing:
-        raise DataError(
-            f"{root.name}: expected the folders {', '.join(classes)} (in {FOLDER} or at the top), missing "
-            f"{', '.join(missing)}, found {', '.join(sorted(present)) or 'no images'}; copy the published folder there"
-        )
+        expected = f"the folders {', '.join(classes)} in {FOLDER} or at the top"
+        found = f"no {', '.join(missing)}" if base else _elsewhere(root, files, classes)
+        findings.append(Finding("layout", "", "", expected, found, "copy the published folder there"))
     cases: list[Case] = []
-    expected = [base / class_name for class_name in (*classes, *left_out)]
-    findings = unread(root, files, [path for path in files if any(path.is_relative_to(folder) for folder in expected)])
-    for class_name in classes:
-        inside = [path for path in files if path.is_relative_to(base / class_name)]
-        named = [path for path in inside if MASK.match(path.stem)]
-        # `images/x.png` and `mask/x.png`: there the folder, not the name, says what is a mask
-        mask_files = named or [path for path in inside if path.parent.name.lower() in ("mask", "masks")]
-        taken = set(mask_files)
-        images = by_stem(root, [path for path in inside if path not in taken], findings)
-        masks: dict[str, list[tuple[int, Path]]] = {}
-        for stem, path in by_stem(root, mask_files, findings).items():
-            match = MASK.match(stem)
-            case, number = (match["case"], int(match["number"] or 0)) if match else (stem, 0)
-            masks.setdefault(case, []).append((number, path))
-        for orphan in sorted(set(masks) - set(images)):
-            where = relative(masks[orphan][0][1], root)
-            remedy = "add the image or remove the mask"
-            findings.append(Finding("mask without image", orphan, where, f"{orphan}.png beside it", "none", remedy))
-        for case, image in images.items():
-            own = tuple(path for _, path in sorted(masks.get(case, [])))
-            if not own:
-                remedy = "add the mask or remove the image"
-                findings.append(
-                    Finding("missing mask", case, relative(image, root), f"{case}_mask.png", "none", remedy)
-                )
-            identity = (identities or {}).get(case, "")
-            cases.append(Case(case, image, own, class_name, lesion=class_name != "normal", identity=identity))
+    if base is not None:
+        known = [base / class_name for class_name in (*classes, *left_out)]
+        findings += unread(
+            root, files, [path for path in files if any(path.is_relative_to(folder) for folder in known)]
+        )
+        for class_name in classes:
+            inside = images_of(_inside(files, base / class_name))
+            for case, image, masks in read_class(root, inside, findings):
+                identity = (identities or {}).get(case, "")
+                cases.append(Case(case, image, masks, class_name, lesion=class_name != "normal", identity=identity))
     return Dataset(
         name=name,
         adapter="busi",
@@ -88,3 +71,40 @@ def read_layout(
         citation="Al-Dhabyani et al., Data in Brief 28:104863, 2020; Pawlowska et al., Data in Brief 48:109247, 2023",
         findings=tuple(findings),
     )
+
+
+def read_class(root: Path, files: Sequence[Path], findings: list[Finding]) -> list[tuple[str, Path, tuple[Path, ...]]]:
+    """(case, image, its masks by their number) of one class folder.
+
+    A mask is told by `_mask` in its name or by a folder `mask/`, in which it may have its image's own name.
+    """
+    mask_files = [path for path in files if MASK.match(path.stem) or path.parent.name.lower() in MASK_FOLDERS]
+    taken = set(mask_files)
+    images = by_stem(root, [path for path in files if path not in taken], findings)
+    masks: dict[str, list[tuple[int, str, Path]]] = {}
+    for stem, path in by_stem(root, mask_files, findings).items():
+        match = MASK.match(stem)
+        case, number = (match["case"], int(match["number"] or 0)) if match else (stem, 0)
+        masks.setdefault(case, []).append((number, stem, path))
+    for orphan in sorted(set(masks) - set(images)):
+        where = relative(min(masks[orphan])[2], root)
+        remedy = "add the image or remove the mask"
+        findings.append(Finding("mask without image", orphan, where, f"an image {orphan}", "none", remedy))
+    for case in sorted(set(images) - set(masks)):
+        remedy = "add the mask or remove the image"
+        findings.append(Finding("missing mask", case, relative(images[case], root), f"{case}_mask.png", "none", remedy))
+    return [
+        (case, image, tuple(path for _, _, path in sorted(masks.get(case, []))))
+        for case, image in sorted(images.items())
+    ]
+
+
+def _inside(files: Sequence[Path], folder: Path) -> list[Path]:
+    return [path for path in files if path.is_relative_to(folder)]
+
+
+def _elsewhere(root: Path, files: Sequence[Path], classes: Sequence[str]) -> str:
+    parents = {parent for path in files for parent in path.parents if parent.name in classes}
+    if not parents:
+        return contents(root, files)
+    return f"them in {relative(min(parents).parent, root)}/: move that folder up"

@@ -1,0 +1,58 @@
+"""STU-Hospital (repository xbhlk/STU-Hospital) as published: 42 breast images of 128 x 128 with masks of other sizes.
+
+`Hospital/Test_Image_1.png`, `Hospital/mask_1.png`, numbers 1 to 42 without padding; the outer folder may be missing.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pipelines.datasets.case import Case, Dataset, Finding
+from pipelines.datasets.files import by_stem, check_total, find_base, images_of, list_files, pair_up, relative, unread
+
+NAME = re.compile(r"^(?P<kind>Test_Image|mask)_(?P<number>\d{1,9})$")
+COUNT = 42
+
+
+def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0) -> Dataset:
+    """Cases `Test_Image_<number>`; nothing is known of patients, classes or parts. No argument but `root` is used."""
+    findings: list[Finding] = []
+    files = list_files(root, findings)
+    folder = root / "Hospital"
+    base = folder if any(path.is_relative_to(folder) for path in files) else root
+    kinds: dict[str, list[Path]] = {"Test_Image": [], "mask": []}
+    for path in images_of(files):
+        match = NAME.match(path.stem) if path.parent == base else None
+        if match:
+            kinds[match["kind"]].append(path)
+    if kinds["Test_Image"]:
+        findings += unread(root, files, [path for paths in kinds.values() for path in paths])
+    else:
+        find_base(root, files, ("Hospital", ""), ("Test_Image_1.png", "mask_1.png"), findings)
+    images, masks = (_by_number(root, kinds[kind], findings) for kind in kinds)
+    pairs = pair_up(root, images, masks, "mask_{}", findings)
+    cases = [Case(images[number].stem, images[number], own, "none", resize_mask=True) for number, own in pairs.items()]
+    return Dataset(
+        name="stu",
+        adapter="stu",
+        cases=tuple(sorted(cases, key=lambda case: case.case)),
+        classes=("none",),
+        foreground=("lesion",),
+        terms="none stated by the owner: evaluation only, do not redistribute",
+        citation="repository xbhlk/STU-Hospital",
+        findings=(*findings, *check_total("images", COUNT, len(cases))),
+    )
+
+
+def _by_number(root: Path, files: list[Path], findings: list[Finding]) -> dict[str, Path]:
+    """Number without padding -> file; mask_7 and mask_07 are one number."""
+    found: dict[str, Path] = {}
+    for stem, path in by_stem(root, files, findings).items():
+        number = str(int(stem.rpartition("_")[2]))
+        first = found.setdefault(number, path)
+        if first != path:
+            clash = f"{relative(first, root)} of the same number"
+            findings.append(Finding("name", stem, relative(path, root), "a number of its own", clash, "remove one"))
+    return found
