@@ -15,7 +15,7 @@ from pipelines.datasets.case import Dataset, Finding
 from pipelines.datasets.checks import check_counts, check_names, check_reduced
 from pipelines.datasets.collect import Row, Settings, collect
 from pipelines.datasets.conflicts import check_pairs, flag_pairs
-from pipelines.datasets.descriptors import perceptual_hashes
+from pipelines.datasets.descriptors import SIDE, perceptual_hashes
 from pipelines.datasets.duplicates import PAIR_COLUMNS, Descriptors, Pair, Rule, find_pairs, pair_row, phash_hex
 from pipelines.datasets.images import box_of
 from pipelines.datasets.integrity import CHECKS, as_report, counted, quantiles, table
@@ -26,6 +26,7 @@ COLUMNS = (
     *("case", "class", "identity", "official_part", "site", "flags", "width", "height", "spacing_x", "spacing_y"),
     *("area", "inner_top", "inner_left", "inner_height", "inner_width", "phash", "sha256_pixels", "sha256_file"),
 )
+THUMBNAILS = f"{SIDE} x {SIDE} of the native image, box filter"
 NOT_SAID = ("cases", "findings", "expected", "reduced_below")  # of a Dataset: not for dataset.json
 
 
@@ -74,6 +75,7 @@ def prepare_dataset(
         rows = [replace(row, case=replace(row.case, flags=(*row.case.flags, "reduced_copy"))) for row in rows]
     pairs: list[Pair] = []
     if masks:
+        log(f"looking for duplicates among {len(rows)} images")
         thumbnails = load_array(out / "thumbnails.npy")
         pairs = find_pairs(Descriptors(tuple(row.pixels for row in rows), thumbnails), rule)
         findings += check_pairs(rows, pairs)
@@ -121,7 +123,7 @@ def write_rows(out: Path, dataset: Dataset, rows: Sequence[Row], resize: str, si
     lines = [as_line(row, phash_hex(int(value)), resize, size) for row, value in zip(rows, hashes, strict=True)]
     write_csv(out / "cases.csv", lines, COLUMNS)
     said = {item.name: getattr(dataset, item.name) for item in fields(dataset) if item.name not in NOT_SAID}
-    write_json(out / "dataset.json", said | {"resize": resize})
+    write_json(out / "dataset.json", said | {"resize": resize, "thumbnails": THUMBNAILS})
 
 
 def as_line(row: Row, phash: str, resize: str, size: int) -> dict[str, Any]:
