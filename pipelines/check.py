@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from pipelines.datasets.integrity import CHECKS, policy_of
+from pipelines.datasets.read import read_dataset
+from pipelines.datasets.sources import SOURCES, look_alike
 from pipelines.params.loader import load_params
 from pipelines.params.root import Params
-from pipelines.runtime.errors import ArtifactError, ParamsError
+from pipelines.runtime.errors import ArtifactError, DataError, ParamsError
 
+SHOWN = 5  # faults of one dataset
 GIB = 2**30
 NEEDED_GIB = {"smoke": 0.5, "demo": 2.0, "full": 20.0}  # outputs, cache and resume states of one run
 
@@ -31,44 +36,6 @@ class Item:
 
     def __str__(self) -> str:
         return f"{'PROBLEM' if self.problem else 'ok':<8} {self.name:<8} {self.text}"
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a dataset comes from. layout: what has to lie in data/raw/<name>; one of `signs` proves it."""
-
-    where: str
-    terms: str
-    layout: str
-    signs: tuple[str, ...]
-
-
-SOURCES = {
-    "phantom": Source(
-        where="it is made here, from a seed",
-        terms="the project's own license; phantom scores are never set beside scores on real images",
-        layout="a note; restore the folder from the project",
-        signs=("*",),
-    ),
-    "busi": Source(
-        where="the page that Al-Dhabyani et al. name, Data in Brief 28:104863, 2020, doi 10.1016/j.dib.2019.104863",
-        terms="no clear license: research use, do not redistribute; cite that article",
-        layout="Dataset_BUSI_with_GT/{benign,malignant,normal}/, as published",
-        signs=("Dataset_BUSI_with_GT", "benign", "malignant"),
-    ),
-    "bus_bra": Source(
-        where="doi 10.5281/zenodo.8231412",
-        terms="free use if Gomez-Flores et al., Medical Physics 51(4):3110-3123, 2024, is cited and the notice is kept",
-        layout="BUSBRA/{Images,Masks}/, BUSBRA/bus_data.csv, BUSBRA/5-fold-cv.csv, as published",
-        signs=("BUSBRA", "bus_data.csv"),
-    ),
-    "folder": Source(
-        where="your own images",
-        terms="yours: outputs derive from your images, decide what may be shared",
-        layout="images/ and masks/, equal file names; optional groups.csv (see docs/datasets.md)",
-        signs=("images", "*/*_mask*"),
-    ),
-}
 
 
 def main(root: Path) -> int:
@@ -93,7 +60,7 @@ def report(root: Path) -> Iterator[Item]:
             yield Item("params", line, problem=True)
     if params:
         for name in (params.dataset, *params.unlabeled):
-            yield from data_items(root, name, params.datasets[name].adapter)
+            yield from data_items(root, name, params)
     yield disk_item(root, params.scale if params else "demo")
     if params:
         yield device_item(params)
@@ -104,21 +71,57 @@ def report(root: Path) -> Iterator[Item]:
         yield Item("dvc.lock", str(error), problem=True)
 
 
-def data_items(root: Path, name: str, adapter: str) -> Iterator[Item]:
-    """Whether the raw folder holds what the adapter reads, and under which terms."""
-    source, folder = SOURCES[adapter], root / "data" / "raw" / name
-    place = f"data/raw/{name}"
+def data_items(root: Path, name: str, params: Params) -> Iterator[Item]:
+    """What the adapter finds in data/raw/<name>, each fault that would stop `prepare` before a pixel is decoded, and
+    the terms. Of a set under `unlabeled` masks are not asked for.
+    """
+    block = params.datasets[name]
+    source, folder, place = SOURCES[block.adapter], root / "data" / "raw" / name, f"data/raw/{name}"
     if not folder.is_dir():
         found = "a dangling link" if folder.is_symlink() else "a file" if folder.exists() else "nothing"
-    elif not any(match for sign in source.signs for match in folder.glob(sign)):
-        names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-        found = ", ".join(names[:5]) or "an empty folder"
+        elsewhere = look_alike(folder.parent, source.signs, set(params.datasets))
+        hint = f"; data/raw/{elsewhere} looks like it: move or link it to {place}" if elsewhere else ""
+        text = f"{place}: expected {source.layout}; found {found}{hint}; get it: {source.where}"
+        yield Item("data", text, problem=True)
+    elif block.adapter == "phantom":
+        yield Item("data", f"{place} is there; images are made when `prepare` runs")
     else:
-        yield Item("data", f"{place} is there")
-        yield Item("terms", source.terms)
-        return
-    yield Item("data", f"{place}: expected {source.layout}; found {found}; get it: {source.where}", problem=True)
+        yield from read_items(folder, name, params, masks=name == params.dataset)
     yield Item("terms", source.terms)
+
+
+def read_items(folder: Path, name: str, params: Params, *, masks: bool) -> Iterator[Item]:
+    """The adapter's findings, by the policy of params: errors are problems, of which the first few are shown."""
+    block = params.datasets[name]
+    source, place = SOURCES[block.adapter], f"data/raw/{name}"
+    try:
+        policy = policy_of(
+            {str(check): value for check, value in params.prepare.policy.items()}, strict=params.prepare.strict
+        )
+        dataset = read_dataset(name, folder, block)
+    except DataError as error:
+        yield Item("data", f"{place}: {error}", problem=True)
+        return
+    findings = [item for item in dataset.findings if masks or not CHECKS[item.check].mask]
+    faults = [item for item in findings if policy[item.check] == "error"]
+    if not dataset.cases:
+        elsewhere = look_alike(folder, source.signs, set())
+        hint = f"; {place}/{elsewhere} looks like it: move its content up" if elsewhere else ""
+        text = f"{place}: expected {source.layout}; {faults[0].message}{hint}; get it: {source.where}"
+        yield Item("data", text, problem=True)
+        return
+    classes = Counter(case.class_name for case in dataset.cases)
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(classes.items()))
+    role = "" if masks else "as unlabeled images, "
+    layout = f", layout: {dataset.layout}" if dataset.layout else ""
+    rest = len(findings) - len(faults)
+    warnings = f"; {rest} warning{'s' if rest > 1 else ''}, which `prepare` lists" if rest else ""
+    yield Item("data", f"{place}: {role}{len(dataset.cases)} images ({counts}){layout}{warnings}")
+    for fault in faults[:SHOWN]:
+        yield Item("data", f"{place}: {fault.message}", problem=True)
+    if len(faults) > SHOWN:
+        text = f"{place}: and {len(faults) - SHOWN} faults more; `dvc repro prepare` lists them all"
+        yield Item("data", text, problem=True)
 
 
 def disk_item(root: Path, scale: str) -> Item:

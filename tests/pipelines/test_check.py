@@ -13,9 +13,11 @@ import pytest
 
 from pipelines import check
 from pipelines.datasets.read import ADAPTERS
+from pipelines.datasets.sources import SOURCES
 from pipelines.params.datasets import DatasetBlock
 from pipelines.params.loader import load_params
 from pipelines.runtime.errors import ArtifactError
+from tests.support import layouts
 from tests.support.workspaces import DEFAULT_PARAMS, ROOT, project_environment
 
 LOCK = "schema: '2.0'\nstages:\n  prepare:\n    cmd: exec python -m pipelines.prepare\n    outs: []\n"
@@ -41,7 +43,11 @@ def edit(project: Path) -> Callable[[str, str], None]:
 
 
 def lines_of(project: Path) -> dict[str, str]:
-    return {item.name: str(item) for item in check.report(project)}
+    """Name -> its lines."""
+    lines: dict[str, list[str]] = {}
+    for item in check.report(project):
+        lines.setdefault(item.name, []).append(str(item))
+    return {name: "\n".join(found) for name, found in lines.items()}
 
 
 def test_a_whole_project_is_ready(project, capsys):
@@ -54,34 +60,106 @@ def test_a_whole_project_is_ready(project, capsys):
     assert printed.endswith("ready: dvc repro\n")
 
 
-@pytest.mark.parametrize(
-    ("name", "doi"), [("busi", "10.1016/j.dib.2019.104863"), ("bus_bra", "10.5281/zenodo.8231412")]
-)
-def test_a_missing_dataset_is_explained(project, edit, name, doi):
+@pytest.mark.parametrize("name", sorted(set(ADAPTERS) - {"phantom"}))
+def test_a_missing_dataset_is_explained(project, edit, name):
     edit("dataset: phantom", f"dataset: {name}")
     report = lines_of(project)
-    assert report["data"].startswith("PROBLEM  data")
-    for part in (f"data/raw/{name}", "as published", "found nothing", doi):
-        assert part in report["data"]
-    assert "cite" in report["terms"]
+    source = SOURCES[name]
+    assert report["data"] == (
+        f"PROBLEM  data     data/raw/{name}: expected {source.layout}; found nothing; get it: {source.where}"
+    )
+    assert report["terms"] == f"ok       terms    {source.terms}"
+    assert name == "folder" or "cite" in source.terms
+
+
+def test_every_dataset_that_params_accept_has_a_source():
+    assert set(SOURCES) == set(ADAPTERS) == {tag for block in blocks() for tag in get_args(block)}
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "line"),
+    [
+        ("busi", layouts.busi, "data/raw/busi: 5 images (3 benign, 2 malignant)"),
+        ("bus_bra", layouts.bus_bra, "data/raw/bus_bra: 5 images (1 benign, 4 malignant); 1 warning, which `prepare`"),
+        ("stu", layouts.stu, "data/raw/stu: 3 images (3 none); 1 warning"),
+        ("udiat", layouts.udiat, "data/raw/udiat: 3 images (3 none); 1 warning"),
+        ("tn3k", layouts.tn3k, "data/raw/tn3k: 7 images (7 none); 2 warnings"),
+        ("ddti", layouts.ddti_preprocessed, "data/raw/ddti: 3 images (3 none), layout: preprocessed"),
+    ],
+)
+def test_a_dataset_in_its_layout_is_counted(project, edit, name, write, line):
+    edit("dataset: phantom", f"dataset: {name}")
+    write(project / "data/raw" / name)
+    assert lines_of(project)["data"].startswith(f"ok       data     {line}")
+    assert "PROBLEM" not in lines_of(project)["data"]
+
+
+def test_a_copy_in_another_place_is_named(project, edit):
+    edit("dataset: phantom", "dataset: busi")
+    layouts.busi(project / "data/raw/archive")
+    assert (
+        "found nothing; data/raw/archive looks like it: move or link it to data/raw/busi; get"
+        in lines_of(project)["data"]
+    )
+    (project / "data/raw/busi").mkdir()
+    (project / "data/raw/archive").rename(project / "data/raw/busi/archive")
+    assert "found them in archive/Dataset_BUSI_with_GT/: move that folder up" in lines_of(project)["data"]
+
+
+def test_an_adapter_s_own_name_for_another_folder_is_no_copy(project, edit):
+    edit("dataset: phantom", "dataset: udiat")
+    layouts.touch(project / "data/raw/folder", "images/a.png", "BUS/original/a.png")
+    assert "looks like it" not in lines_of(project)["data"]
 
 
 def test_a_wrong_layout_names_what_was_found(project, edit):
-    edit("dataset: phantom", "dataset: busi")
-    (project / "data/raw/busi/archive").mkdir(parents=True)
-    assert "found archive" in lines_of(project)["data"]
-    (project / "data/raw/busi/benign").mkdir()
-    assert lines_of(project)["data"] == "ok       data     data/raw/busi is there"
+    edit("dataset: phantom", "dataset: tn3k")
+    layouts.touch(project / "data/raw/tn3k", "dataset.zip", "more/a.png")
+    data = lines_of(project)["data"]
+    assert data.count("PROBLEM") == 1
+    assert "found dataset.zip, more/ (1 file)" in data
+    assert SOURCES["tn3k"].where in data
+
+
+def test_faults_that_would_stop_prepare_are_named_before(project, edit):
+    edit("dataset: phantom", "dataset: folder")
+    raw = project / "data/raw/folder"
+    layouts.touch(raw, *(f"images/{number}.png" for number in range(9)), "masks/8.png", "masks/9.png")
+    (raw / "images" / "link.png").symlink_to(project / "params.yaml")
+    data = lines_of(project)["data"].splitlines()
+    assert data[0] == "ok       data     data/raw/folder: 9 images (9 none), layout: pairs"
+    assert "images/link.png: expected a file of its own, found a link out of the dataset's folder" in data[1]
+    assert len(data) == 1 + check.SHOWN + 1
+    assert data[-1].endswith("and 5 faults more; `dvc repro prepare` lists them all")
+    edit("policy: {}", "policy: {missing mask: exclude, mask without image: warning, link: exclude}")
+    assert lines_of(project)["data"].splitlines() == [f"{data[0]}; 10 warnings, which `prepare` lists"]
+
+
+def test_unlabeled_sets_are_checked_too_but_for_masks(project, edit):
+    layouts.touch(project / "data/raw/folder", "images/a.png")
+    edit("unlabeled: []", "unlabeled: [folder, stu]")
+    report = lines_of(project)
+    first, second, third = report["data"].splitlines()
+    assert first.startswith("ok       data     data/raw/phantom is there")
+    assert second == ("ok       data     data/raw/folder: as unlabeled images, 1 images (1 none), layout: unlabeled")
+    assert third.startswith("PROBLEM  data     data/raw/stu: expected Hospital/")
+    assert report["terms"].count("\n") == 2
+    edit("dataset: phantom", "dataset: folder")
+    edit("unlabeled: [folder, stu]", "unlabeled: []")
+    assert "list the set under `unlabeled:`" in lines_of(project)["data"]
+
+
+def test_a_policy_that_cannot_be_is_named(project, edit):
+    edit("dataset: phantom", "dataset: folder")
+    layouts.touch(project / "data/raw/folder", "images/a.png")
+    edit("policy: {}", "policy: {unreadable: warning}")
+    assert "prepare.policy: unreadable: expected error or exclude" in lines_of(project)["data"]
 
 
 def test_a_dangling_link_is_named(project, edit):
     edit("dataset: phantom", "dataset: folder")
     (project / "data/raw/folder").symlink_to(project / "nowhere")
     assert "found a dangling link" in lines_of(project)["data"]
-
-
-def test_every_dataset_that_params_accept_has_a_source():
-    assert set(check.SOURCES) == set(ADAPTERS) == {tag for block in blocks() for tag in get_args(block)}
 
 
 def blocks():
