@@ -20,7 +20,7 @@ from pipelines.flows import dvc
 from pipelines.runtime.errors import ParamsError, SonoSynthError
 
 PACKAGES = ("pipelines", "generative", "segmentation")
-FILES = ("dvc.yaml", ".dvcignore")
+FILES = ("dvc.yaml", ".dvcignore", "data/unlabeled/README.md")
 NOTE = "data/raw/phantom"
 PRISTINE = "pipelines/default.yaml"
 DURATIONS = ".state/log/durations.jsonl"

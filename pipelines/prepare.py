@@ -14,18 +14,24 @@ from pipelines.datasets.assemble import prepare_dataset
 from pipelines.datasets.duplicates import Rule
 from pipelines.datasets.integrity import policy_of
 from pipelines.datasets.read import read_dataset
+from pipelines.params.datasets import DatasetBlock
 from pipelines.runtime.errors import DataError
 from pipelines.runtime.stage import Run, Stage, run_stage
 
 
 def run(run: Run) -> None:
     """The stage's body."""
+    prepare(run, run.dataset, run.params.dataset)
+
+
+def prepare(run: Run, name: str, block: DatasetBlock, *, masks: bool = True) -> None:
+    """Read data/raw/<name> by its block of params and write its rows; `prepare_unlabeled` does so without masks."""
     settings, scale = run.params.prepare, run.params.scale
     policy = policy_of(settings.policy, strict=settings.strict)
     try:
         with tempfile.TemporaryDirectory(dir=run.out) as folder:
             work = Path(folder)
-            dataset = read_dataset(run.dataset, run.raw, run.params.dataset, work=work, count=scale.phantom_images)
+            dataset = read_dataset(name, run.raw, block, work=work, count=scale.phantom_images)
             run.log(f"{len(dataset.cases)} images of {dataset.name}; terms: {dataset.terms}")
             outcome = prepare_dataset(
                 dataset,
@@ -35,15 +41,17 @@ def run(run: Run) -> None:
                 policy=policy,
                 rule=Rule(**settings.duplicates.model_dump()),
                 roots=(run.raw, work),
-                faults=run.state / f"integrity-{run.dataset}.json",
+                faults=run.state / f"integrity-{name}.json",
                 log=run.log,
                 progress=run.progress(len(dataset.cases)).update,
+                masks=masks,
             )
     except DataError:
         shutil.rmtree(run.out, ignore_errors=True)
         raise
     left_out = f", {len(outcome.excluded)} left out" if outcome.excluded else ""
-    run.log(f"{outcome.images} cases at {scale.size} x {scale.size}{left_out}; {outcome.pairs} pairs of duplicates")
+    pairs = f"; {outcome.pairs} pairs of duplicates" * masks  # without masks `pool` looks for them
+    run.log(f"{outcome.images} cases at {scale.size} x {scale.size}{left_out}{pairs}")
 
 
 STAGE = Stage(

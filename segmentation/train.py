@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.datasets.case import Prepared, labeled_rows, load_prepared, rows_of_part
+from pipelines.datasets.case import Prepared, groups_of, labeled_rows, load_prepared, rows_of_part
 from pipelines.datasets.images import valid_region
+from pipelines.datasets.training import load_pool, stacked
 from pipelines.params.segmenter import SegmentParams
 from pipelines.runtime.artifacts import load_array, read_csv, read_json
 from pipelines.runtime.errors import ParamsError, RefusedError
@@ -65,7 +66,9 @@ def seed_of(text: str) -> int:
 
 
 def make_pools(run: Run, prepared: Prepared, arm: str) -> Pools:
-    """Rows and arrays of an arm. Only the train part is read; of synthetic images only those the audit kept."""
+    """Rows and arrays of an arm. Of the dataset only the train part is read; of synthetic images only those the audit
+    kept; of other datasets' images those that `pool` let in and that duplicate no labeled image.
+    """
     split, kind = run.inputs["split"], ARMS[arm]
     fraction = 1.0 if kind.all_labels else run.params.label_fraction
     labeled, rest = labeled_rows(prepared, split, fraction)
@@ -73,7 +76,7 @@ def make_pools(run: Run, prepared: Prepared, arm: str) -> Pools:
     pools: dict[Kind, Pool] = {}
     for stream in kind.streams:
         if stream == "real":
-            pools[stream] = Pool(prepared.images, rest, [names[row] for row in rest], padded_cases(prepared, rest))
+            pools[stream] = real_pool(run, prepared, labeled, rest)
         elif stream == "synthetic":
             pools[stream] = kept_pool(run.inputs["synthetic"], run.inputs["audit"], run.log)
         else:
@@ -91,12 +94,24 @@ def make_pools(run: Run, prepared: Prepared, arm: str) -> Pools:
     )
 
 
-def padded_cases(prepared: Prepared, rows: Sequence[int]) -> list[dict[str, str]] | None:
-    """The rows of cases.csv where some of these images is padded to the working square, else None."""
-    if prepared.dataset["resize"] == "stretch":
-        return None
-    cases, size = [prepared.cases[row] for row in rows], int(prepared.images.shape[1])
-    return cases if any(not valid_region(case, size).all() for case in cases) else None
+def real_pool(run: Run, prepared: Prepared, labeled: Sequence[int], rest: Sequence[int]) -> Pool:
+    """The unlabeled train images `rest`, then images of other datasets whose group holds no labeled image."""
+    cases = [prepared.cases[row] for row in rest]
+    groups = groups_of(prepared, run.inputs["split"])
+    more = load_pool(run.inputs["pool"])
+    joining = more.rows_outside({groups[prepared.cases[row]["case"]] for row in labeled})
+    images, rows = prepared.images, list(rest)
+    if joining:
+        images, rows = stacked(prepared.images[rows], more.images[joining]), list(range(len(rows) + len(joining)))
+        cases += [more.cases[row] for row in joining]
+    return Pool(images, rows, [case["case"] for case in cases], padded_cases(cases, prepared))
+
+
+def padded_cases(cases: Sequence[dict[str, str]], prepared: Prepared) -> Sequence[dict[str, str]] | None:
+    """These rows of cases.csv where some of their images is padded to the working square of `prepared`, else None."""
+    size = int(prepared.images.shape[1])
+    padded = prepared.dataset["resize"] != "stretch" and any(not valid_region(case, size).all() for case in cases)
+    return cases if padded else None
 
 
 def kept_pool(synthetic: Path, audit: Path, log: Callable[[str], None] = print) -> Pool:
@@ -122,7 +137,7 @@ def make_config(run: Run, prepared: Prepared, pools: Pools, arm: str, seed: int)
     mean, std = PRETRAINED_MEAN, PRETRAINED_STD
     if params.encoder.weights == "none":
         rows = rows_of_part(prepared, run.inputs["split"], "train")
-        pixels, padded = prepared.images[rows] / 255.0, padded_cases(prepared, rows)
+        pixels, padded = prepared.images[rows] / 255.0, padded_cases([prepared.cases[row] for row in rows], prepared)
         if padded:
             pixels = pixels[np.stack([valid_region(case, pixels.shape[1]) for case in padded])]
         mean, std = float(pixels.mean()), max(float(pixels.std()), 1e-3)
@@ -177,8 +192,8 @@ def param_groups(system: System) -> list[dict[str, Any]]:
 
 PLAIN_INPUTS = {"prepared": "data/prepared", "split": "data/split"}
 MORE_INPUTS: Mapping[str, Mapping[str, str]] = {
-    "segment": {},
-    "segment_synthetic": {"synthetic": "data/synthetic", "audit": "data/audit"},
+    "segment": {"pool": "data/pool"},
+    "segment_synthetic": {"pool": "data/pool", "synthetic": "data/synthetic", "audit": "data/audit"},
     "segment_phantom": {"phantom_pool": "data/phantom_pool/{arm}"},
 }
 

@@ -22,6 +22,7 @@ SHARED = (
     "pipelines.datasets.descriptors",
     "pipelines.datasets.neighbors",
     "pipelines.datasets.alignment",
+    "pipelines.datasets.training",
 )
 UNPICKLING = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 NETWORK = {"requests", "httpx", "aiohttp", "urllib.request", "http.client", "huggingface_hub", "ftplib"}

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.e2e
 FOLDERS = [
     "data/prepared",
     "data/split",
+    "data/pool",
     "models/autoencoder",
     "data/latents",
     "models/diffusion",

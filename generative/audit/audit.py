@@ -1,11 +1,16 @@
 """Stage `audit`: what generated images share with the patients they were learned from, and how real they look.
 
-It calibrates on train (one group left out at a time) and val and never opens a test image. It always publishes and
-exits with 0: evidence is worth most when the gate fails. Who reads `data/audit` refuses on the verdict `fail`.
+Samples are compared with all that the generator learned from, images of other datasets (`data/pool`) included. What is
+normal is calibrated on real images of the kind that it is asked to draw (`asked_for`): train, one group left out at a
+time, and val. No test image is opened.
+
+It always publishes and exits with 0: evidence is worth most when the gate fails. Who reads `data/audit` refuses on the
+verdict `fail`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +26,9 @@ from generative.audit.sharpness import smoothed_like
 from generative.audit.verdict import Evidence, judge
 from generative.autoencoder.model import load_autoencoder, reconstruct
 from pipelines.datasets.case import groups_of, load_prepared, rows_of_part
+from pipelines.datasets.training import TrainingImages, load_training_images
 from pipelines.params.audit import AuditParams
-from pipelines.runtime.artifacts import load_array, read_csv, write_json
+from pipelines.runtime.artifacts import load_array, read_csv, read_json, write_json
 from pipelines.runtime.errors import ArtifactError, DataError
 from pipelines.runtime.randomness import numpy_generator_for
 from pipelines.runtime.stage import Run, Stage, run_stage
@@ -35,33 +41,36 @@ NEIGHBORS = 3  # k of precision and recall
 
 @dataclass(frozen=True)
 class Real:
-    """Real images (N, H, W) uint8 of one part, with the name and the group of each."""
+    """Real images (N, H, W) uint8 and the group of each."""
 
     images: np.ndarray
-    cases: list[str]
     groups: np.ndarray
 
 
 def run(run: Run) -> None:
     """Load, measure, decide, write."""
     params: AuditParams = run.params.settings
-    train, val = read_real(run.inputs["prepared"], run.inputs["split"])
+    train, val = read_real(*(run.inputs[name] for name in ("prepared", "split", "pool")))
     samples, pixels = read_samples(run.inputs["synthetic"], train.images.shape[1:])
     vae = load_autoencoder(run.inputs["autoencoder"]).to(run.device)
-    run.log(f"{len(samples)} samples against {len(train.cases)} train and {len(val.cases)} val images")
+    learned, more = len(train.images), f" and {len(train.images) - train.own} pool" * (len(train.images) > train.own)
+    run.log(f"{len(samples)} samples against {train.own} train{more} and {len(val.images)} val images")
 
+    train_groups = np.array(train.groups, dtype=str)
+    asked = asked_for(train, read_json(run.inputs["prepared"] / "dataset.json")["classes"])
+    chosen = np.r_[0:asked, learned : learned + len(val.images)]
     images = np.concatenate([train.images, val.images])
-    groups = np.concatenate([train.groups, val.groups])
-    ours, real = view(pixels, vae, run.device), view(images, vae, run.device)
-    seen, held_out = cut(real, 0, len(train.images)), cut(real, len(train.images), len(images))
-    calibration = calibrate(real, seen, groups, train.groups, params)
+    ours, everything = view(pixels, vae, run.device), view(images, vae, run.device)
+    seen, held_out = pick(everything, slice(learned)), pick(everything, slice(learned, None))
+    real, groups = pick(everything, chosen), np.concatenate([train_groups, val.groups])[chosen]
+    calibration = calibrate(real, seen, groups, train_groups, params)
     decision = decide_samples(ours, seen, calibration.detector, params)
-    write_decisions(run.out, samples, decision, calibration.detector, train.cases)
+    write_decisions(run.out, samples, decision, calibration.detector, train.names)
 
     run.log("real images as smooth as the samples")
     kept = pixels if decision.flagged.all() else pixels[~decision.flagged]
-    smooth = view(smoothed_like(images, kept), vae, run.device)
-    smooth_reference = nearest_similarity(compare(smooth, seen, groups, train.groups))
+    smooth = view(smoothed_like(real.images, kept), vae, run.device)
+    smooth_reference = nearest_similarity(compare(smooth, seen, groups, train_groups))
     evidence = Evidence(
         excess=measure_excess(decision, calibration.reference, groups, params, "excess"),
         excess_smooth=measure_excess(decision, smooth_reference, groups, params, "excess_smooth"),
@@ -74,7 +83,8 @@ def run(run: Run) -> None:
     )
     verdict = judge(evidence, params)
 
-    fidelity = measure_fidelity(ours, seen, held_out, train.groups, val.groups, vae, params)
+    own = slice(train.own)  # the generator is meant to draw images of the dataset, wherever else it learned
+    fidelity = measure_fidelity(ours, pick(seen, own), held_out, train_groups[own], val.groups, vae, params)
     manifold = manifold_scores(
         ours.features,
         held_out.features,
@@ -91,7 +101,7 @@ def run(run: Run) -> None:
         },
     )
     write_json(run.out / "metrics.json", finite(metrics(evidence, fidelity, manifold, calibration.detector, verdict)))
-    write_pictures(run.out, samples, pixels, decision, calibration.detector, train.images, train.cases)
+    write_pictures(run.out, samples, pixels, decision, calibration.detector, train.images, train.names)
     run.log(f"verdict {verdict.verdict}: {evidence.dropped} of {len(samples)} samples dropped")
     for reason in verdict.reasons:
         run.log(reason)
@@ -133,20 +143,27 @@ def fidelity_warnings(fidelity: Fidelity) -> list[str]:
     return []
 
 
-def read_real(prepared_folder: Path, split_folder: Path) -> tuple[Real, Real]:
-    """Train and val images; DataError with fewer than 3 train groups (a nearest and a second one beside its own)."""
-    prepared = load_prepared(prepared_folder)
-    groups = groups_of(prepared, split_folder)
+def asked_for(train: TrainingImages, classes: Sequence[str]) -> int:
+    """How many of the training images, from the first, are of the kind that samples are drawn as.
 
-    def part(name: str) -> Real:
-        rows = rows_of_part(prepared, split_folder, name)
-        cases = [prepared.cases[row]["case"] for row in rows]
-        return Real(np.asarray(prepared.images[rows]), cases, np.array([groups[case] for case in cases], dtype=str))
+    With two classes and more each sample is drawn as one of them. Images of the pool have none, so no sample is meant
+    to be one: samples are compared with the pool, and what is normal is asked of the dataset's own images. Were the
+    pool's images asked too, a pool of dense or unknown patients would raise the threshold that copies must cross.
+    Without classes samples come from all training images alike, and so must the reference: against the dataset's own
+    images alone, fresh samples that look like the pool would seem too near to it, or copies hide among samples that
+    look like nothing else.
+    """
+    return train.own if len(classes) >= 2 else len(train.images)
 
-    train, val = part("train"), part("val")
-    if (found := len(np.unique(train.groups))) < 3:
+
+def read_real(prepared_folder: Path, split_folder: Path, pool_folder: Path) -> tuple[TrainingImages, Real]:
+    """Training images and val images; DataError with fewer than 3 train groups (nearest and second beside its own)."""
+    train, prepared = load_training_images(prepared_folder, split_folder, pool_folder), load_prepared(prepared_folder)
+    if (found := len(set(train.groups[: train.own]))) < 3:
         raise DataError(f"audit: expected at least 3 groups in the train part, found {found}; add patients")
-    return train, val
+    rows, groups = rows_of_part(prepared, split_folder, "val"), groups_of(prepared, split_folder)
+    names = [groups[prepared.cases[row]["case"]] for row in rows]
+    return train, Real(np.asarray(prepared.images[rows]), np.array(names, dtype=str))
 
 
 def read_samples(folder: Path, shape: tuple[int, ...]) -> tuple[list[dict[str, str]], np.ndarray]:
@@ -160,9 +177,9 @@ def read_samples(folder: Path, shape: tuple[int, ...]) -> tuple[list[dict[str, s
     return rows, np.asarray(images[[int(row["row"]) for row in rows]])
 
 
-def cut(views: Views, start: int, stop: int) -> Views:
-    """Views of the images start ... stop - 1."""
-    return Views(*(getattr(views, field.name)[start:stop] for field in fields(Views)))
+def pick(views: Views, rows: slice | np.ndarray) -> Views:
+    """Views of some of the images."""
+    return Views(*(getattr(views, field.name)[rows] for field in fields(Views)))
 
 
 STAGE = Stage(
@@ -174,6 +191,7 @@ STAGE = Stage(
         "synthetic": "data/synthetic",
         "prepared": "data/prepared",
         "split": "data/split",
+        "pool": "data/pool",
         "autoencoder": "models/autoencoder",
     },
     params={"settings": "audit", "runtime": "runtime"},

@@ -49,7 +49,8 @@ def calibrate(
 ) -> Calibration:
     """Nearest neighbors of train images among other groups, and of val images among all of train; tau from both.
 
-    real: views of train images, then val images; groups: theirs. seen, train_groups: the train images alone.
+    real: views of train images, then val images; groups: theirs. seen, train_groups: all training images, which are
+    more where images of other datasets were learned from too.
     """
     tables = compare(real, seen, groups, train_groups)
     reference = nearest_similarity(tables)

@@ -1,9 +1,11 @@
-"""Stage autoencoder: learn latents of the train images, measure their scale, publish a diffusers folder."""
+"""Stage autoencoder: learn latents of the training images, measure their scale, publish a diffusers folder.
+
+Training images are the train part and what `data/pool` adds of other datasets.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,31 +22,13 @@ from generative.autoencoder.model import (
     posterior_moments,
     to_input,
 )
-from pipelines.datasets.case import load_prepared, rows_of_part
+from pipelines.datasets.training import TrainingImages, load_training_images
 from pipelines.params.generator import AutoencoderParams
-from pipelines.runtime.errors import DataError
 from pipelines.runtime.randomness import generator_for
 from pipelines.runtime.stage import Run, Stage, run_stage
 from pipelines.runtime.trainer import Step, TrainSettings, train
 
 PERCEPTUAL_BLOCKS = (0, 1, 2)  # Lite0 at H/2, H/4, H/8: the scales of speckle and of tissue borders
-
-
-@dataclass(frozen=True)
-class TrainImages:
-    """gray: (n, H, W) uint8, train images alone; cases: their names."""
-
-    gray: np.ndarray
-    cases: list[str]
-
-
-def load_train_images(run: Run) -> TrainImages:
-    """Copy the train rows of data/prepared into memory; no other row is read."""
-    prepared = load_prepared(run.inputs["prepared"])
-    rows = rows_of_part(prepared, run.inputs["split"], "train")
-    if not rows:
-        raise DataError(f"{run.inputs['split']}: expected train cases, found none; raise split.shares.train")
-    return TrainImages(np.ascontiguousarray(prepared.images[rows]), [prepared.cases[row]["case"] for row in rows])
 
 
 def settings_of(params: AutoencoderParams) -> TrainSettings:
@@ -69,20 +53,21 @@ def fresh_autoencoder(params: AutoencoderParams, size: int) -> AutoencoderKL:
 
 
 def make_losses(
-    vae: AutoencoderKL, images: TrainImages, params: AutoencoderParams, features: Features | None
+    vae: AutoencoderKL, images: TrainingImages, params: AutoencoderParams, features: Features | None
 ) -> Callable[[Step, torch.nn.Module], dict[str, Tensor]]:
-    """The closure that the trainer calls: a batch of train images, each mirrored left to right with probability 1/2.
+    """The closure that the trainer calls: a batch of training images, each mirrored left to right with probability 1/2.
 
     Left and right may change places in a breast scan; top and bottom may not (attenuation, shadows, near field).
     """
     c = vae.config.latent_channels
-    side = images.gray.shape[-1] // 2 ** (len(params.channels) - 1)
+    gray, names = images.images, images.names
+    side = gray.shape[-1] // 2 ** (len(params.channels) - 1)
 
     def losses(step: Step, _ema: torch.nn.Module) -> dict[str, Tensor]:
-        rows = step.rows("batch", len(images.gray), params.batch)
-        step.cases = [images.cases[row] for row in rows]
+        rows = step.rows("batch", len(gray), params.batch)
+        step.cases = [names[row] for row in rows]
         draws = step.draws(params.batch)
-        x = to_input(images.gray[rows]).to(step.device)
+        x = to_input(gray[rows]).to(step.device)
         x = torch.where(draws.uniform("flip", 1, 1, 1) < 0.5, x.flip(-1), x)
         return autoencoder_losses(
             vae,
@@ -118,11 +103,11 @@ def measure_scaling(vae: AutoencoderKL, gray: np.ndarray, *, batch: int) -> tupl
 def run(run: Run) -> None:
     """The stage's body."""
     params: AutoencoderParams = run.params.settings
-    images = load_train_images(run)
-    vae = fresh_autoencoder(params, images.gray.shape[-1])
+    images = load_training_images(*(run.inputs[name] for name in ("prepared", "split", "pool")))
+    vae = fresh_autoencoder(params, images.images.shape[-1])
     losses = make_losses(vae, images, params, perceptual_features(params, run.device))
     trained = train(vae, losses, settings_of(params), run)
-    trained, kl = measure_scaling(trained, images.gray, batch=params.batch)
+    trained, kl = measure_scaling(trained, images.images, batch=params.batch)
     if kl < COLLAPSED_KL:
         run.log(f"warning: the KL is {kl:.4f} nats per latent element (collapse below {COLLAPSED_KL}); lower kl_weight")
     trained.save_pretrained(run.out)
@@ -133,7 +118,7 @@ STAGE = Stage(
     module="generative.autoencoder.train",
     run=run,
     output="models/autoencoder",
-    inputs={"prepared": "data/prepared", "split": "data/split"},
+    inputs={"prepared": "data/prepared", "split": "data/split", "pool": "data/pool"},
     params={"settings": "scales.{scale}.autoencoder", "runtime": "runtime"},
 )
 

@@ -57,6 +57,7 @@ STAGE = Stage(
     inputs={
         "prepared": "data/prepared",
         "split": "data/split",
+        "pool": "data/pool",
         "autoencoder": "models/autoencoder",
         "diffusion": "models/diffusion",
         "synthetic": "data/synthetic",
@@ -64,6 +65,7 @@ STAGE = Stage(
     },
     params={
         "scale": "scale",
+        "unlabeled": "unlabeled",
         "arms": "arms",
         "seeds": "seeds",
         "evaluate": "evaluate",

@@ -14,7 +14,7 @@ from pipelines.runtime.artifacts import Manifest, verify_folder
 from pipelines.runtime.errors import ArtifactError, RefusedError
 
 NEEDED = ("prepared", "split")  # without them there is no page at all
-ORDER = (*NEEDED, "autoencoder", "diffusion", "synthetic", "audit")  # each made from earlier ones
+ORDER = (*NEEDED, "pool", "autoencoder", "diffusion", "synthetic", "audit")  # each made from earlier ones
 ABSENT = "nothing"
 
 

@@ -46,7 +46,8 @@ class Stage:
     """What dvc.yaml says of a stage, for the code. Templates may hold {dataset}, {scale}, {system} and the arguments.
 
     name: as in dvc.yaml. module: what `python -m` runs. run: the body. output: its one folder. inputs: name -> folder
-    of another stage, verified. params: alias -> dotted key of params.yaml; the body sees nothing else. arguments:
+    of another stage, verified; with {unlabeled} in it one folder, named `name/<dataset>`, per dataset of
+    params.unlabeled. params: alias -> dotted key of params.yaml; the body sees nothing else. arguments:
     command-line options (`--arm`). selected: modules imported by a name from params. raw: the dataset's folder as its
     owner publishes it, which has no manifest (`data/raw/{dataset}`).
     """
@@ -144,7 +145,7 @@ def execute(stage: Stage, params: Params, root: Path, arguments: Mapping[str, st
     started = time.monotonic()
     with hold_lock(root / STATE / "locks" / f"{slug}.lock", label, needed=rank == 0), Stop() as stop:
         shutil.rmtree(temporary, ignore_errors=True)
-        inputs = {name: root / folder.format(**fill) for name, folder in stage.inputs.items()}
+        inputs = {name: root / folder for name, folder in input_folders(stage, params, fill).items()}
         manifests = {name: verify_folder(folder) for name, folder in inputs.items()}
         for name, manifest in manifests.items():
             if manifest.facts.get("dataset") != params.dataset:
@@ -190,6 +191,17 @@ def execute(stage: Stage, params: Params, root: Path, arguments: Mapping[str, st
     seconds = time.monotonic() - started
     log(f"done in {seconds:.1f} s")
     _note_duration(root, label, seconds)
+
+
+def input_folders(stage: Stage, params: Params, arguments: Mapping[str, str]) -> dict[str, str]:
+    """Name -> folder of each input, relative to the root."""
+    found: dict[str, str] = {}
+    for name, folder in stage.inputs.items():
+        if "{unlabeled}" in folder:
+            found |= {f"{name}/{each}": folder.format(unlabeled=each, **arguments) for each in params.unlabeled}
+        else:
+            found[name] = folder.format(**arguments)
+    return found
 
 
 def _check_lineage(inputs: Mapping[str, Path], manifests: Mapping[str, Manifest]) -> None:

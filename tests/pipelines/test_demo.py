@@ -34,6 +34,8 @@ def source(tmp_path: Path) -> Path:
     shutil.copy(ROOT / ".dvc/config", root / ".dvc/config")
     (root / "data/raw/phantom").mkdir(parents=True)
     (root / "data/raw/phantom/README.md").write_text("a note")
+    (root / "data/unlabeled").mkdir()
+    (root / "data/unlabeled/README.md").write_text("a note")
     return root
 
 

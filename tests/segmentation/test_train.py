@@ -21,6 +21,7 @@ from segmentation import train
 from segmentation.batches import ARMS
 from segmentation.system import as_module, load_system
 from segmentation.train import STAGES, fresh_system, kept_pool, main, param_groups, seed_of, stage_of
+from tests.support.generator import make_pool
 from tests.support.segmenter import make_config, pictures
 from tests.support.workspaces import smoke_params, tree_hashes
 
@@ -65,6 +66,7 @@ def make_world(root: Path, edit: Callable[[dict[str, Any]], None] | None = None,
     write_json(audit / "verdict.json", {"verdict": verdict, "reasons": reasons, "warnings": []})
     for folder in (prepared, split, synthetic, audit):
         publish(folder)
+    make_pool(root, np.zeros((0, SIZE, SIZE), np.uint8))
     return root
 
 
@@ -120,7 +122,9 @@ def test_padding_is_neither_learned_from_nor_counted_in_the_statistics(tmp_path:
         semi=tree.segmenter.semi,
         label_fraction=0.5,
     )
-    stage_run: Any = SimpleNamespace(inputs={"split": split}, params=params, dataset="phantom")
+    stage_run: Any = SimpleNamespace(
+        inputs={"split": split, "pool": root / "data" / "pool"}, params=params, dataset="phantom"
+    )
     for source, rows, cases in ((prepared, SIZE, False), (boxed, SIZE // 2, True)):
         pools = train.make_pools(stage_run, source, "real")
         assert (pools.unlabeled["real"].cases is not None) == cases
@@ -132,7 +136,7 @@ def test_padding_is_neither_learned_from_nor_counted_in_the_statistics(tmp_path:
     # a letterbox of square images pads nothing
     full = top | {"inner_height": str(SIZE)}
     square = replace(boxed, cases=[row | full for row in prepared.cases])
-    assert train.padded_cases(square, [0, 1]) is None
+    assert train.padded_cases(square.cases[:2], square) is None
 
 
 def test_interrupted_anywhere_it_yields_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,25 @@ def make_prepared(
         ["case", "part", "group"],
     )
     write_manifest(split, dataset="phantom")
+    make_pool(root, np.zeros((0, size, size), np.uint8))
     return images, parts
+
+
+def make_pool(root: Path, images: np.ndarray, groups: Sequence[str] | None = None, **columns: Sequence[str]) -> None:
+    """Write data/pool with these (M, H, W) uint8 images; each is a group of its own unless `groups` names them."""
+    folder = root / "data" / "pool"
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"other/image-{row:03d}" for row in range(len(images))]
+    height, width = images.shape[1:]
+    box = {"inner_top": 0, "inner_left": 0, "inner_height": height, "inner_width": width}
+    rows = [
+        {"case": name, "source": "other", "class": "malignant", "group": group, **box}
+        | {key: values[row] for key, values in columns.items()}
+        for row, (name, group) in enumerate(zip(names, groups or names, strict=True))
+    ]
+    save_array(folder / "images.npy", images)
+    write_csv(folder / "cases.csv", rows, ["case", "source", "class", "group", *box])
+    write_manifest(folder, dataset="phantom")
 
 
 def make_workspace(root: Path, edit: Callable[[dict[str, Any]], None] | None = None, **dataset: Any) -> Path:

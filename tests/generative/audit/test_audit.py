@@ -129,7 +129,7 @@ def test_too_few_patients_are_refused(tmp_path: Path, shared_audit_root: Path) -
     rows = [{**row, "group": "one" if row["part"] == "train" else "two"} for row in read_csv(split / "split.csv")]
     write_csv(split / "split.csv", rows, ["case", "part", "group"])
     with pytest.raises(DataError, match="at least 3 groups in the train part, found 1"):
-        read_real(shared_audit_root / "data" / "prepared", split)
+        read_real(shared_audit_root / "data" / "prepared", split, shared_audit_root / "data" / "pool")
 
 
 def test_without_val_images_there_is_a_verdict_and_no_distance(tmp_path: Path) -> None:
