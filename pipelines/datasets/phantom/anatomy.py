@@ -27,15 +27,22 @@ class Anatomy:
 
 
 def draw_anatomy(
-    rng: np.random.Generator, class_name: str, geometry: Geometry, lesions: int = 1, nested: bool = False
+    rng: np.random.Generator,
+    class_name: str,
+    geometry: Geometry,
+    lesions: int = 1,
+    nested: bool = False,
+    *,
+    quantiles: tuple[float, float],
 ) -> Anatomy:
     """Draw one patient of a class (benign, malignant, normal: no lesions) with that many lesions side by side.
 
-    nested: one more, inside the first.
+    nested: one more, inside the first. quantiles: of size and contrast of the first, 0..1; further ones are drawn.
     """
     layers = draw_layers(rng, geometry.depth, geometry.width)
     number = 0 if class_name == "normal" else lesions
-    found = [draw_lesion(rng, class_name, geometry, index, number) for index in range(number)]
+    ranks = [quantiles, *((float(rng.random()), float(rng.random())) for _ in range(1, number))]
+    found = [draw_lesion(rng, class_name, geometry, *ranks[index], index, number) for index in range(number)]
     if nested:
         found.insert(1, nested_in(found[0], rng))
     return Anatomy(geometry, layers, tuple(found))

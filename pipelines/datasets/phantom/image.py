@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipelines.datasets.phantom.anatomy import draw_anatomy, move
+from pipelines.datasets.phantom.anatomy import Anatomy, draw_anatomy, move
 from pipelines.datasets.phantom.geometry import Geometry, convex, linear
 from pipelines.datasets.phantom.lesion import Lesion
 from pipelines.datasets.phantom.nuisance import annotate, draw_kinds
@@ -43,18 +43,27 @@ def draw_geometry(rng: np.random.Generator, site: str) -> tuple[Geometry, int]:
     return geometry, int(rng.integers(300, 381))
 
 
-def scan_image(seed: int, view: View) -> PhantomImage:
-    """Draw the patient's anatomy, move the probe for later views, scan with new speckle. Nothing is drawn over it."""
+def draw_scene(seed: int, view: View) -> tuple[Anatomy, Scanner, tuple[int, int], np.random.Generator]:
+    """What a view shows: the patient's anatomy under the probe, the scanner, (h, w) of the image, and the generator for
+    its speckle.
+    """
     rng = numpy_generator_for(seed, "phantom/anatomy", view.patient)
     geometry, width = draw_geometry(rng, view.site)
     scanner = draw_scanner(rng, view.site)
-    anatomy = draw_anatomy(rng, view.class_name, geometry, view.lesions, view.nested)
-    pixels = (round(width * geometry.height / geometry.width), width)
+    anatomy = draw_anatomy(
+        rng, view.class_name, geometry, view.lesions, view.nested, quantiles=(view.size, view.contrast)
+    )
     own = numpy_generator_for(seed, f"phantom/view/{view.patient}", view.view)
     if view.view:
         anatomy = move(anatomy, own)
-    image, masks = scan(render(anatomy, *GRID), geometry, scanner, pixels, own)
-    return PhantomImage(view, image, masks, scanner, anatomy.lesions, geometry.width / width * 1000.0)
+    return anatomy, scanner, (round(width * geometry.height / geometry.width), width), own
+
+
+def scan_image(seed: int, view: View) -> PhantomImage:
+    """Draw the patient's anatomy, move the probe for later views, scan with new speckle. Nothing is drawn over it."""
+    anatomy, scanner, pixels, rng = draw_scene(seed, view)
+    image, masks = scan(render(anatomy, *GRID), anatomy.geometry, scanner, pixels, rng)
+    return PhantomImage(view, image, masks, scanner, anatomy.lesions, anatomy.geometry.width / pixels[1] * 1000.0)
 
 
 def make_image(seed: int, view: View, nuisances: tuple[str, ...] | None = None) -> PhantomImage:

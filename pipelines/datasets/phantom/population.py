@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtri
 
 from pipelines.datasets.phantom.geometry import Geometry
 from pipelines.datasets.phantom.lesion import Lesion, Rows
@@ -13,21 +14,30 @@ from pipelines.datasets.phantom.lesion import Lesion, Rows
 AREA = {"benign": (0.038, 1.12), "malignant": (0.125, 0.80)}
 AREA_LIMITS = (0.004, 0.42)
 NEAR = 3.0  # dB: a lesion this close to its surrounding is near-isoechoic
-NEAR_SHARE = 0.36
+NEAR_SHARE = 0.38
 
 
 def draw_lesion(
-    rng: np.random.Generator, class_name: str, geometry: Geometry, index: int = 0, count: int = 1
+    rng: np.random.Generator,
+    class_name: str,
+    geometry: Geometry,
+    size: float,
+    contrast: float,
+    index: int = 0,
+    count: int = 1,
 ) -> Lesion:
-    """Lesion `index` of `count` that lie side by side, each in a lane of its own; class_name: benign or malignant."""
+    """Lesion `index` of `count` that lie side by side, each in a lane of its own; class_name: benign or malignant.
+
+    size, contrast: where it stands in the population of its class, quantiles 0..1; all else is drawn.
+    """
     malignant = class_name == "malignant"
     median, sigma = AREA[class_name]
-    share = float(np.clip(median * np.exp(sigma * rng.standard_normal()), *AREA_LIMITS)) / count
+    share = float(np.clip(median * np.exp(sigma * ndtri(size)), *AREA_LIMITS)) / count
     x, z, a, b = _place(rng, share * geometry.area, malignant, geometry, index, count)
-    kind, level = _draw_level(rng, malignant)
+    kind, level = _draw_level(rng, contrast, malignant)
     roughness, orders = (0.16, np.arange(2, 9)) if malignant else (0.04, np.arange(2, 5))
     waves = [orders, roughness / orders * rng.standard_normal(len(orders)), rng.uniform(0, 2 * np.pi, len(orders))]
-    size = np.sqrt(a * b)
+    radius = np.sqrt(a * b)
     signs = _malignant(rng, kind, x, z, a, b) if malignant else _benign(rng, kind, a)
     return Lesion(
         x=x,
@@ -37,8 +47,8 @@ def draw_lesion(
         angle=float(rng.normal(0.0, 0.25 if malignant else 0.15)),
         level=level,
         waves=_rows(waves),
-        bend=float(size * rng.uniform(0.04, 0.12)),
-        roughness=float(size * (rng.uniform(0.05, 0.11) if malignant else rng.uniform(0.0, 0.02))),
+        bend=float(radius * rng.uniform(0.04, 0.12)),
+        roughness=min(float(radius * (rng.uniform(0.05, 0.11) if malignant else rng.uniform(0.0, 0.02))), 0.5e-3),
         softness=0.06 if malignant else 0.02,
         **signs,
     )
@@ -68,15 +78,15 @@ def _place(
     z = float(rng.uniform(top, max(top, min(0.66 * depth, 0.92 * depth - b))))
     half = (geometry.radius + z) * np.sin(geometry.fan / 2) if geometry.radius else geometry.width / 2
     lane = 2 * half / count
-    a = float(min(area / (np.pi * b), 0.48 * lane))
-    reach = max(lane / 2 - 0.97 * a, 0.0)
+    apart = 1.0 if count == 1 else 1.15  # neighbors keep a gap
+    a = float(min(area / (np.pi * b), 0.48 / apart * lane))
+    reach = max(lane / 2 - 0.97 * apart * a, 0.0)
     x = -half + lane * (index + 0.5) + float(rng.uniform(-reach, reach))
     return x, z, a, b
 
 
-def _draw_level(rng: np.random.Generator, malignant: bool) -> tuple[str, float]:
+def _draw_level(rng: np.random.Generator, kind: float, malignant: bool) -> tuple[str, float]:
     """(kind, level dB): near-isoechoic, hypoechoic, hyperechoic (rare, benign), cyst (benign)."""
-    kind = rng.random()
     if kind < NEAR_SHARE:
         return "near", float(rng.uniform(-NEAR, -1.5 if rng.random() < 0.85 else 2.0))
     if malignant or kind < 0.78:

@@ -7,6 +7,7 @@ from pipelines.datasets.phantom.anatomy import SHIFT, draw_anatomy, move
 from pipelines.datasets.phantom.geometry import linear
 
 GEOMETRY = linear(0.035, 0.04)
+MIDDLE = (0.5, 0.5)
 
 
 def rng(seed: int) -> np.random.Generator:
@@ -18,15 +19,15 @@ def rng(seed: int) -> np.random.Generator:
     [("benign", 1, False, 1), ("malignant", 1, False, 1), ("benign", 3, False, 3), ("benign", 1, True, 2)],
 )
 def test_number_of_lesions(class_name: str, lesions: int, nested: bool, expected: int) -> None:
-    assert len(draw_anatomy(rng(0), class_name, GEOMETRY, lesions, nested).lesions) == expected
+    assert len(draw_anatomy(rng(0), class_name, GEOMETRY, lesions, nested, quantiles=MIDDLE).lesions) == expected
 
 
 def test_normal_patients_have_none() -> None:
-    assert draw_anatomy(rng(0), "normal", GEOMETRY, 1).lesions == ()
+    assert draw_anatomy(rng(0), "normal", GEOMETRY, 1, quantiles=MIDDLE).lesions == ()
 
 
 def test_another_view_shows_the_same_patient() -> None:
-    anatomy = draw_anatomy(rng(3), "malignant", GEOMETRY)
+    anatomy = draw_anatomy(rng(3), "malignant", GEOMETRY, quantiles=MIDDLE)
     moved = move(anatomy, rng(4))
     first, second = anatomy.lesions[0], moved.lesions[0]
     assert 0.0 < abs(moved.x) <= SHIFT

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from pipelines.datasets.phantom.plan import plan
@@ -40,6 +41,15 @@ def test_share_of_patients_at_site_b_in_every_class(seed: int, share: float) -> 
         sites = {view.patient: view.site for view in views if view.class_name == name}
         at_b = sum(site == "B" for site in sites.values())
         assert abs(at_b - share * len(sites)) <= 1.0
+
+
+def test_sizes_and_contrasts_cover_their_range_evenly_in_small_sets_too() -> None:
+    views = plan(0, 120, CLASSES)
+    for name in CLASSES[:2]:
+        patients = {view.patient: (view.size, view.contrast) for view in views if view.class_name == name}
+        for ranks in zip(*patients.values(), strict=True):
+            worst = max(abs(np.mean(np.array(ranks) < limit) - limit) for limit in np.linspace(0.1, 0.9, 9))
+            assert worst < 2.5 / len(patients)
 
 
 def test_two_lesions_occur_in_small_sets_too() -> None:

@@ -18,7 +18,7 @@ LESION = Lesion(x=0.0, z=0.015, a=0.006, b=0.004, angle=0.0, level=-12.0)
 @pytest.mark.parametrize("geometry", [LINEAR, CONVEX])
 @pytest.mark.parametrize(("class_name", "count"), [("benign", 1), ("malignant", 1), ("benign", 2), ("normal", 1)])
 def test_rendered_maps(geometry: object, class_name: str, count: int) -> None:
-    tissue = render(draw_anatomy(np.random.default_rng(0), class_name, geometry, count), 160, 128)
+    tissue = render(draw_anatomy(np.random.default_rng(0), class_name, geometry, count, quantiles=(0.5, 0.5)), 160, 128)
     assert tissue.masks.shape == (0 if class_name == "normal" else count, 160, 128)
     assert tissue.echogenicity.shape == tissue.attenuation.shape == tissue.density.shape == (160, 128)
     assert np.isfinite(tissue.echogenicity).all()
@@ -29,7 +29,7 @@ def test_rendered_maps(geometry: object, class_name: str, count: int) -> None:
 
 
 def test_level_inside_is_relative_to_the_surrounding() -> None:
-    anatomy = draw_anatomy(np.random.default_rng(1), "normal", LINEAR)
+    anatomy = draw_anatomy(np.random.default_rng(1), "normal", LINEAR, quantiles=(0.5, 0.5))
     plain = render(anatomy, 200, 200).echogenicity
     dark = render(replace(anatomy, lesions=(LESION,)), 200, 200)
     x, z = np.meshgrid(((np.arange(200) + 0.5) / 200 - 0.5) * 0.04, (np.arange(200) + 0.5) / 200 * 0.03)
@@ -41,7 +41,7 @@ def test_level_inside_is_relative_to_the_surrounding() -> None:
 
 
 def test_the_probe_moves_over_the_tissue() -> None:
-    anatomy = replace(draw_anatomy(np.random.default_rng(2), "normal", LINEAR), lesions=(LESION,))
+    anatomy = replace(draw_anatomy(np.random.default_rng(2), "normal", LINEAR, quantiles=(0.5, 0.5)), lesions=(LESION,))
     here, there = render(anatomy, 150, 200), render(replace(anatomy, x=0.002), 150, 200)
     # 2 mm are 10 of 200 columns: what the moved probe sees lies 10 columns to the left
     assert np.array_equal(there.masks[0][:, :-10], here.masks[0][:, 10:])

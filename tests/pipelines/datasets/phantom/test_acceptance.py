@@ -1,0 +1,153 @@
+"""The acceptance table of the phantom, row by row (docs/phantom.md shows it with the measured values)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import binary_dilation
+
+from pipelines.datasets.phantom.geometry import convert
+from pipelines.datasets.phantom.image import draw_scene, scan_image
+from pipelines.datasets.phantom.plan import plan
+from pipelines.datasets.phantom.scanner import COLUMNS, SOUND
+from pipelines.datasets.phantom.tissue import render
+from tests.support.phantom import (
+    CLASSES,
+    DEPTH,
+    GOLDEN,
+    SCANNER,
+    WIDTH,
+    autocorrelation,
+    decibel,
+    golden_images,
+    image,
+    uniform,
+    width_of,
+)
+
+BUSI_AREAS = {0.05: 0.007, 0.25: 0.022, 0.50: 0.058, 0.75: 0.131, 0.95: 0.319}  # quantiles, 647 lesion images
+NEAR = 3.0  # dB
+ROOT = Path(__file__).parents[4]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_speckle_is_rayleigh(seed: int) -> None:
+    """Mean over deviation of the linear envelope of a uniform block, one look: sqrt(pi / (4 - pi)) = 1.913."""
+    env = image(uniform(), seed=seed)[20:-20, 20:-20]
+    assert env.mean() / env.std() == pytest.approx(1.91, abs=0.05)
+
+
+def test_resolution_cell() -> None:
+    """Intensity of fully developed speckle: its autocovariance is that of the field, squared (Wagner et al. 1983)."""
+    env = image(uniform()).astype(np.float64) ** 2
+    rows = len(env)
+    focus = env[int(0.48 * rows) : int(0.52 * rows)]
+    # a Gaussian field of deviation s has an autocorrelation exp(-d^2 / (4 s^2)); squared it halves at s sqrt(2 ln 2)
+    lateral = SCANNER.lateral / 2.355 * np.sqrt(2 * np.log(2)) / (WIDTH / COLUMNS)
+    assert width_of(autocorrelation(focus, 1)) == pytest.approx(lateral, rel=0.15)
+    axial = SCANNER.cycles / (3 * SCANNER.fc) * np.sqrt(2 * np.log(2)) * SOUND / 2 / (DEPTH / rows)
+    assert width_of(autocorrelation(env, 0)) == pytest.approx(axial, rel=0.15)
+
+
+@pytest.mark.parametrize("level", [-12.0, -6.0, 6.0, 12.0])
+def test_contrast_is_the_echogenicity(level: float) -> None:
+    """So the sign is right, and 12 dB lie beyond 6 dB."""
+    tissue = uniform()
+    tissue.echogenicity[:, 64:192] = level
+    env = image(tissue)
+    assert decibel(env[:, 90:166]) - decibel(np.hstack([env[:, :40], env[:, 216:]])) == pytest.approx(level, abs=0.7)
+
+
+def test_sign_of_the_contrast_in_the_images() -> None:
+    """Every lesion of at least 6 dB is darker or brighter than the ring around it, as its level says."""
+    checked = 0
+    for view in plan(0, 30, ("benign", "malignant"), 0.2):
+        made = scan_image(0, view)
+        if abs(made.lesions[0].level) < 6.0 or view.view:
+            continue
+        lesion, shown = made.masks[0], made.image.astype(float)
+        others = binary_dilation(made.masks.any(axis=0), iterations=2)
+        ring = binary_dilation(lesion, iterations=14) & ~others & (made.image > 0)
+        assert np.sign(shown[lesion].mean() - shown[ring].mean()) == np.sign(made.lesions[0].level), view.case
+        checked += 1
+    assert checked >= 7
+
+
+@pytest.mark.parametrize(("excess", "looks"), [(-0.4, 1), (0.6, 1), (1.0, 1), (1.0, 3)])
+def test_shadow_and_enhancement(excess: float, looks: int) -> None:
+    """Below a block of thickness L the envelope differs by -2 f dalpha L."""
+    tissue = uniform()
+    tissue.attenuation[60:110, 64:192] += excess
+    env = image(tissue, scanner=replace(SCANNER, looks=looks))
+    below = env[int(0.6 * len(env)) :]
+    found = decibel(below[:, 90:166]) - decibel(np.hstack([below[:, :40], below[:, 216:]]))
+    thickness = 50 / 200 * DEPTH * 100
+    assert found == pytest.approx(-2 * 8 * excess * thickness, abs=1.5)
+
+
+def population(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the lesion images of the default dataset: merged lesion areas, and the level of each lesion once, dB."""
+    areas: list[float] = []
+    levels: list[float] = []
+    for view in plan(0, count, CLASSES, 0.2):
+        if view.class_name == "normal":
+            continue
+        anatomy, *_ = draw_scene(0, view)
+        masks = [
+            convert(mask.astype(np.uint8), anatomy.geometry, (128, 128), order=0)
+            for mask in render(anatomy, 120, 96).masks
+        ]
+        areas.append(float(np.any(masks, axis=0).mean()))
+        levels += [one.level for one in anatomy.lesions if view.view == 0]
+    return np.array(areas), np.array(levels)
+
+
+def test_areas_and_near_isoechoic_share() -> None:
+    areas, levels = population(160)
+    assert np.median(areas) == pytest.approx(0.058, abs=0.015)
+    assert (np.abs(levels) <= NEAR).mean() >= 0.30
+
+
+@pytest.mark.slow
+def test_areas_of_the_full_set_against_busi() -> None:
+    areas, levels = population(780)
+    assert np.median(areas) == pytest.approx(0.058, abs=0.015)
+    assert np.quantile(areas, 0.05) <= 0.010
+    assert np.quantile(areas, 0.95) >= 0.25
+    # the largest distance of the distribution functions at the five published quantiles
+    assert max(abs((areas <= area).mean() - share) for share, area in BUSI_AREAS.items()) < 0.15
+    assert (np.abs(levels) <= NEAR).mean() >= 0.30
+
+
+def test_same_bytes_from_other_processes_and_numbers_of_threads(tmp_path: Path) -> None:
+    """Two processes, one pinned to one core, write the same files."""
+    code = (
+        "import os, sys; from pathlib import Path; from pipelines.datasets.phantom.emission import emit\n"
+        "os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[2])])\n"
+        "os.cpu_count = lambda: int(sys.argv[2])\n"
+        "emit(Path(sys.argv[1]), 4, 10, ('benign', 'malignant', 'normal'), 0.4)\n"
+    )
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for threads, folder in enumerate(folders, start=1):
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONHASHSEED": str(threads)}
+        subprocess.run([sys.executable, "-c", code, str(folder), str(threads)], check=True, env=environment, cwd=ROOT)
+    names = sorted(path.relative_to(folders[0]) for path in folders[0].rglob("*") if path.is_file())
+    assert len(names) > 20
+    assert names == sorted(path.relative_to(folders[1]) for path in folders[1].rglob("*") if path.is_file())
+    assert all((folders[0] / name).read_bytes() == (folders[1] / name).read_bytes() for name in names)
+
+
+@pytest.mark.parametrize("site", ["A", "B"])
+def test_golden_images_of_any_platform(site: str) -> None:
+    """Identical masks, images within one gray level. Written anew by `python -m tests.support.phantom`."""
+    made = golden_images()[site]
+    with Image.open(GOLDEN / f"phantom-{site}.png") as file, Image.open(GOLDEN / f"phantom-{site}-mask.png") as mask:
+        assert np.abs(np.array(file).astype(int) - made.image).max() <= 1
+        assert np.array_equal(np.array(mask), made.masks.any(axis=0))
