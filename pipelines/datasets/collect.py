@@ -110,7 +110,7 @@ def collect(
     def decide(case: Case) -> tuple[Made | None, list[Finding]]:
         if shown_name(case.case) in left_out:
             return None, []
-        return decide_case(case, settings, mask_named=case.case in named)
+        return decide_case(case, settings, mask_named="" in named or case.case in named)
 
     with ExitStack() as stack:
         stack.enter_context(quiet())
@@ -137,7 +137,7 @@ def collect(
 def decide_case(case: Case, settings: Settings, *, mask_named: bool = False) -> tuple[Made | None, list[Finding]]:
     """Decode one case and name all its faults; a function of its files alone, so that any thread may run it.
 
-    mask_named: the adapter has already named a missing or ambiguous mask.
+    mask_named: the adapter has already named a missing or ambiguous mask, of this case or of the whole set.
     """
 
     def name(path: Path) -> str:

@@ -6,6 +6,7 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipelines.datasets.case import Finding
@@ -143,6 +144,11 @@ def pair_up(
         where, remedy = relative(masks[stem], root), "add the image or remove the mask"
         findings.append(Finding("mask without image", stem, where, f"an image {stem}", "none", remedy))
     return {stem: (masks[stem],) if stem in masks else () for stem in sorted(images)}
+
+
+def renamed(findings: Iterable[Finding], prefix: str) -> list[Finding]:
+    """The findings with their cases' names prefixed, where the adapter names cases by more than their file."""
+    return [replace(item, case=prefix + item.case) if item.case else item for item in findings]
 
 
 def unread(root: Path, files: Sequence[Path], read: Iterable[Path]) -> list[Finding]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from pipelines.datasets.adapters.busi import read_class
 from pipelines.datasets.case import PARTS, Case, Dataset, Finding
-from pipelines.datasets.files import by_stem, contents, images_of, list_files, relative, unread
+from pipelines.datasets.files import by_stem, contents, images_of, list_files, relative, renamed, unread
 from pipelines.datasets.groups import with_groups
 from pipelines.datasets.tables import outside, read_text, stem_of
 
@@ -210,11 +210,12 @@ def read_sidecar(root: Path, files: Sequence[Path], settings: Any, findings: lis
     read = [path for path in files if path.relative_to(root).parts[0] in tops and path.parent != root]
     findings += unread(root, files, read)
     found: list[Finding] = []
-    triples = [
-        (top, *triple)
-        for top in tops
-        for triple in read_class(root, [path for path in read if path.is_relative_to(root / top)], found)
-    ]
+    triples: list[tuple[str, str, Path, tuple[Path, ...]]] = []
+    for top in tops:
+        own: list[Finding] = []
+        inside = [path for path in read if path.is_relative_to(root / top)]
+        triples += [(top, *triple) for triple in read_class(root, inside, own)]
+        found += renamed(own, f"{top}-")
     if not any(masks for *_, masks in triples) and not any(item.check == "mask without image" for item in found):
         findings += [*(item for item in found if item.check != "missing mask"), *_no_masks(", ".join(tops))]
         layout = "unlabeled"

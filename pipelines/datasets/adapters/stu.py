@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.datasets.case import Case, Dataset, Finding
-from pipelines.datasets.files import by_stem, check_total, find_base, images_of, list_files, pair_up, relative, unread
+from pipelines.datasets.files import (
+    by_stem,
+    check_total,
+    find_base,
+    images_of,
+    list_files,
+    pair_up,
+    relative,
+    renamed,
+    unread,
+)
 
 NAME = re.compile(r"^(?P<kind>Test_Image|mask)_(?P<number>\d{1,9})$")
 COUNT = 42
@@ -31,9 +41,13 @@ def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0)
         findings += unread(root, files, [path for paths in kinds.values() for path in paths])
     else:
         find_base(root, files, ("Hospital", ""), ("Test_Image_1.png", "mask_1.png"), findings)
-    images, masks = (_by_number(root, kinds[kind], findings) for kind in kinds)
-    pairs = pair_up(root, images, masks, "mask_{}", findings)
-    cases = [Case(images[number].stem, images[number], own, "none", resize_mask=True) for number, own in pairs.items()]
+    images, drawn = (_by_number(root, kinds[kind], findings) for kind in kinds)
+    unpaired: list[Finding] = []
+    pairs = pair_up(root, images, drawn, "mask_{}", unpaired)
+    findings += renamed(unpaired, "Test_Image_")
+    cases = [
+        Case(f"Test_Image_{number}", images[number], own, "none", resize_mask=True) for number, own in pairs.items()
+    ]
     return Dataset(
         name="stu",
         adapter="stu",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.datasets.case import Case, Dataset, Finding
-from pipelines.datasets.files import by_stem, check_total, find_base, images_of, list_files, pair_up, unread
+from pipelines.datasets.files import by_stem, check_total, find_base, images_of, list_files, pair_up, renamed, unread
 from pipelines.datasets.tables import outside, read_text, stem_of
 
 WRAPPERS = ("tn3k", "Thyroid Dataset/tn3k", "")
@@ -55,17 +55,19 @@ def read_halves(root: Path, base: Path, files: Sequence[Path], fold: int | None,
         image_files = [path for path in inside if path.parent == base / f"{half}-image"]
         mask_files = [path for path in inside if path.parent == base / f"{half}-mask"]
         used += [*image_files, *mask_files]
-        images, masks = by_stem(root, image_files, findings), by_stem(root, mask_files, findings)
-        pairs = pair_up(root, images, masks, half + "-mask/{}.jpg", findings)
-        classes = read_classes(root, base / f"label4{half}.csv", files, images, findings)
+        own: list[Finding] = []
+        images, masks = by_stem(root, image_files, own), by_stem(root, mask_files, own)
+        pairs = pair_up(root, images, masks, half + "-mask/{}.jpg", own)
+        classes = read_classes(root, base / f"label4{half}.csv", files, images, own)
+        findings += renamed(own, f"{half}-")
         if half == "test":
             parts = dict.fromkeys(images, "test")
         else:
             parts = read_parts(root, base, files, sorted(images), fold, findings)
         findings += check_total(f"{half} images", expected, len(images))
         cases += [
-            Case(f"{half}-{stem}", images[stem], own, classes.get(stem, "none"), official_part=parts.get(stem, ""))
-            for stem, own in pairs.items()
+            Case(f"{half}-{stem}", images[stem], found, classes.get(stem, "none"), official_part=parts.get(stem, ""))
+            for stem, found in pairs.items()
         ]
     findings += unread(root, files, used)
     return cases

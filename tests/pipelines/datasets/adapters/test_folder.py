@@ -214,6 +214,8 @@ def test_faults_in_class_folders(tmp_path: Path) -> None:
         ("name", "cyst/a.png"),
         ("missing mask", "cyst/b.png"),
     ]
+    named = {item.case for item in read(tmp_path, SETTINGS).findings if item.check == "missing mask"}
+    assert named == {"cyst-b"}  # the case's name, so that a policy can leave it out
 
 
 def test_class_folders_with_label_maps(tmp_path: Path) -> None:

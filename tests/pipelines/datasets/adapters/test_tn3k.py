@@ -118,11 +118,11 @@ def test_faults_of_the_classes(tmp_path: Path) -> None:
     layouts.tn3k(tmp_path, "")
     (tmp_path / "label4test.csv").write_text("name,label\n0000.jpg,1\n0000.jpg,0\n../0001.jpg,0\n0001.jpg,2\n")
     assert [(item.check, item.case) for item in faults(read(tmp_path, FOLD))] == [
-        ("table", "name"),
-        ("layout", "0000"),
+        ("table", "test-name"),
+        ("layout", "test-0000"),
         ("link", ""),
-        ("table", "0001"),
-        ("table", "0001"),
+        ("table", "test-0001"),
+        ("table", "test-0001"),
     ]
 
 
@@ -132,8 +132,8 @@ def test_pairs_and_counts(tmp_path: Path) -> None:
     found = read(tmp_path, FOLD)
     assert [(item.check, item.case) for item in found.findings] == [
         ("count", ""),
-        ("missing mask", "0005"),
-        ("mask without image", "0006"),
+        ("missing mask", "test-0005"),
+        ("mask without image", "test-0006"),
         ("count", ""),
         ("unread", "0000"),
     ]
