@@ -63,7 +63,7 @@ def check_pairs(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Finding]:
 def _likeness(a: Row, b: Row, pair: Pair) -> str:
     if a.file == b.file:
         return "byte-identical files"
-    return "the same pixels" if a.pixels == b.pixels else f"{pair.kind}, NCC {pair.ncc:.3f}"
+    return "the same pixels" if a.pixels == b.pixels else f"{pair.kind}, aligned NCC {pair.aligned_ncc:.3f}"
 
 
 def edges_of(identities: Sequence[str], pairs: Sequence[Pair]) -> Iterator[tuple[int, int]]:

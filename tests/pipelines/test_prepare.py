@@ -332,10 +332,16 @@ def test_real_images(shared_data: Path, tmp_path: Path) -> None:
     cases = {case["case"]: case for case in load_prepared(folder).cases}
     assert len(cases) == 647
     conflict = {name for name, case in cases.items() if "class_conflict" in case["flags"]}
-    numbers = {"benign": (42, 85, 131, 164, 333, 399, 406, 433), "malignant": (51, 52, 77, 93, 94, 145)}
+    numbers = {"benign": (42, 85, 131, 164, 333, 399, 406, 433), "malignant": (51, 52, 77, 78, 93, 94, 145)}
     assert conflict == {f"{name} ({number})" for name, own in numbers.items() for number in own}
     colored = {name for name, case in cases.items() if "color" in case["flags"]}
     assert {f"benign ({number})" for number in (234, 240, 255, 261, 277)} <= colored
     areas = [float(case["area"]) for case in cases.values()]
     assert np.median(areas) == pytest.approx(0.058, abs=0.002)
-    assert json.loads((folder / "integrity.json").read_text())["errors"] == 0
+    report = json.loads((folder / "integrity.json").read_text())
+    assert (report["errors"], report["excluded"]) == (0, [])
+    assert {item["check"] for item in report["findings"] if item["severity"] == "warning"} <= {
+        *("class conflict", "different masks", "duplicates", "duplicate chain", "area", "components", "vanished lesion")
+    }
+    masks = [(item["case"], item["file"]) for item in report["findings"] if item["check"] == "different masks"]
+    assert masks == [("malignant (145)", "benign (433).png and malignant (145).png")]
