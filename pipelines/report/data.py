@@ -70,6 +70,7 @@ def leaks(found: Gathered) -> list[tuple[str, str]]:
     """Counts of test images and groups that train or val knows, and of groups that were joined or moved."""
     report, test = found.leakage, found.leakage["test"]
     images = f"of {test['test_images']}"
+    moved = ("groups that lie elsewhere than a member would alone", str(len(report["moved_by_joining"])))
     return [
         (
             "test images with a near-duplicate or an image of the same patient in train or val",
@@ -79,7 +80,7 @@ def leaks(found: Gathered) -> list[tuple[str, str]]:
         ("groups of such test images", f"{test['leaked_groups']} of {test['test_groups']}"),
         ("groups that lie in more than one part", str(report["groups_that_cross_parts"])),
         ("groups of several patients, lesions or images, joined by near-duplicates", str(len(report["merged_groups"]))),
-        ("groups that lie elsewhere than a member would alone", str(len(report["moved_by_joining"]))),
+        *([] if "literature" in report else [moved]),
         ("groups whose images have different classes", str(len(report["class_conflicts"]))),
         ("of these, with images in test", str(test["class_conflicts_in_test"])),
     ]

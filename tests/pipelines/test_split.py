@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from pipelines.datasets.case import PARTS
-from pipelines.datasets.phantom.emission import plan
+from pipelines.datasets.phantom.plan import plan
 from pipelines.params.loader import load_params
 from pipelines.runtime.artifacts import read_csv, write_csv, write_json, write_manifest
 from pipelines.runtime.errors import DataError
@@ -51,10 +51,32 @@ def default_seed() -> int:
     return int(yaml.safe_load(smoke_params())["split"]["seed"])
 
 
+def phantom_cases(count: int) -> Rows:
+    """The patients of the phantom that the default params make."""
+    block = yaml.safe_load(smoke_params())["datasets"]["phantom"]
+    views = plan(block["seed"], count, tuple(block["classes"]), block["site_b"])
+    return [
+        case(
+            view.case,
+            f"patient-{view.patient:04d}",
+            view.class_name,
+            "external" if view.site == "B" else "",
+            0.05,
+            view.site,
+        )
+        for view in views
+    ]
+
+
+@pytest.mark.parametrize("count", [240, 780])
+def test_default_seed_keeps_the_tolerance_on_the_phantom(tmp_path: Path, count: int) -> None:
+    folder = run_split(write_workspace(tmp_path, phantom_cases(count)))
+    assert json.loads((folder / "leakage.json").read_text())["warnings"] == []
+
+
 def test_stage_on_the_smoke_phantoms_patients(tmp_path: Path) -> None:
-    """The default seed gives each part its classes at 48 images too."""
-    views = plan(0, 48, ("benign", "malignant", "normal"))
-    cases = [case(view.case, f"patient-{view.patient:04d}", view.class_name) for view in views]
+    """The default seed gives train and test each class at 48 images too."""
+    cases = phantom_cases(48)
     folder = run_split(write_workspace(tmp_path, cases))
     rows = read_csv(folder / "split.csv")
     assert len(rows) == 48
@@ -67,7 +89,9 @@ def test_stage_on_the_smoke_phantoms_patients(tmp_path: Path) -> None:
     report = json.loads((folder / "leakage.json").read_text())
     assert report["groups_that_cross_parts"] == 0
     assert sum(report["parts"][part]["images"] for part in PARTS) == 48
-    assert all(min(report["parts"][part]["classes"].values()) >= 1 for part in PARTS)
+    assert all(min(report["parts"][part]["classes"].values()) >= 1 for part in ("train", "test"))
+    assert report["sites"]["B"]["test"] == sum(row["site"] == "B" for row in cases) > 0
+    assert report["sites"]["B"]["train"] == report["sites"]["B"]["val"] == 0
     assert {row["leaked"] for row in rows} == {"false"}
     assert report["protocol"] == "clean"
 
