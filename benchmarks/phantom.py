@@ -1,6 +1,6 @@
 """Seconds that one phantom image takes on one thread, against the target of .3 s per 256 x 256 image and core.
 
-python -m benchmarks.phantom [--images 24]
+python -m benchmarks.phantom [--images 24] [--montage docs/images/phantom.png]
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+
+from PIL import Image
 
 from pipelines.datasets.phantom.emission import emit
 from pipelines.datasets.phantom.image import make_image
@@ -39,10 +41,29 @@ def measure(site: str, images: int) -> None:
     )
 
 
+def draw_montage(path: Path, columns: int = 6, side: int = 200) -> None:
+    """Write a sheet for eyes: four rows, benign, malignant and normal of site A, then site B; one image per patient."""
+    views = [view for view in plan(0, 400, CLASSES, 0.2) if view.view == 0]
+    rows = [[view for view in views if (view.site, view.class_name) == ("A", name)] for name in CLASSES]
+    rows.append([view for view in views if view.site == "B"])
+    sheet = Image.new("L", (columns * side, len(rows) * side), 255)
+    for y, row in enumerate(rows):
+        for x, view in enumerate(row[:columns]):
+            picture = Image.fromarray(make_image(0, view).image)
+            picture.thumbnail((side - 4, side - 4), Image.Resampling.BOX)
+            sheet.paste(picture, (x * side + (side - picture.width) // 2, y * side + (side - picture.height) // 2))
+    sheet.save(path, optimize=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=24)
-    images = parser.parse_args().images
+    parser.add_argument("--montage", type=Path, help="write a sheet of phantom images there and stop")
+    arguments = parser.parse_args()
+    if arguments.montage:
+        draw_montage(arguments.montage)
+        return
+    images = arguments.images
     for site in ("A", "B"):
         measure(site, images)
     with tempfile.TemporaryDirectory() as folder:

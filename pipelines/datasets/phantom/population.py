@@ -88,7 +88,7 @@ def _place(
 def _draw_level(rng: np.random.Generator, kind: float, malignant: bool) -> tuple[str, float]:
     """(kind, level dB): near-isoechoic, hypoechoic, hyperechoic (rare, benign), cyst (benign)."""
     if kind < NEAR_SHARE:
-        return "near", float(rng.uniform(-NEAR, -1.5 if rng.random() < 0.85 else 2.0))
+        return "near", float(rng.uniform(-NEAR, -1.8 if rng.random() < 0.85 else 2.0))
     if malignant or kind < 0.78:
         return "hypo", float(rng.uniform(-20.0, -6.0))
     if kind < 0.87:
@@ -110,8 +110,8 @@ def _benign(rng: np.random.Generator, kind: str, a: float) -> dict[str, Any]:
         "excess": float(rng.uniform(-0.5, -0.2)) if brightens else float(rng.uniform(-0.1, 0.25)),
         "heterogeneity": float(rng.uniform(0.5, 2.2)),
         "density": float(rng.uniform(0.2, 0.5)) if rng.random() < 0.3 else 1.0,
-        "capsule": float(rng.uniform(2.0, 8.0)),
-        "halo": float(rng.uniform(-4.0, -1.0)) if kind == "near" else float(rng.uniform(0.0, 2.0)),
+        "capsule": float(rng.uniform(5.0, 10.0)) if kind == "near" else float(rng.uniform(2.0, 8.0)),
+        "halo": float(rng.uniform(-5.0, -2.0)) if kind == "near" else float(rng.uniform(0.0, 2.0)),
         "edge": float(rng.uniform(0.0, 0.6)),
         "push": float(rng.uniform(0.15, 0.45)),
         "stone": 0.3 * a if rng.random() < 0.015 else 0.0,
@@ -129,7 +129,7 @@ def _malignant(rng: np.random.Generator, kind: str, x: float, z: float, a: float
         "excess": float(rng.uniform(0.2, 0.9)) if shadows else float(rng.uniform(-0.25, 0.15)),
         "heterogeneity": float(rng.uniform(1.0, 3.5)),
         "density": float(rng.uniform(0.15, 0.4)) if rng.random() < 0.4 else 1.0,
-        "halo": float(rng.uniform(-4.0, -1.0)) if kind == "near" else float(rng.uniform(0.0, 5.0)),
+        "halo": float(rng.uniform(-5.0, -2.0)) if kind == "near" else float(rng.uniform(0.0, 5.0)),
         "push": float(rng.uniform(0.0, 0.15)),
         "calcifications": _rows(dots),
         "spicules": _rows(rays),
