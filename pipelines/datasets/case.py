@@ -39,7 +39,8 @@ class Case:
     """One image of a published dataset with its masks, as files; nothing is decoded yet.
 
     `identity` is the published patient, lesion or video, "" where none is published. `lesion` says whether an empty
-    mask is a fault (True) or the truth (False, lesion-free images). `spacing` is (x, y) in mm per native pixel;
+    mask is a fault (True) or the truth (False, lesion-free images, which need no mask file where the owner publishes
+    none; where one is expected, the adapter names it as missing). `spacing` is (x, y) in mm per native pixel;
     `published_size` is (width, height) where a table gives it.
 
     official_part: train, val or test where the owner says so; external for another site, which is always tested on and

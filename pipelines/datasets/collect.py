@@ -158,7 +158,8 @@ def decide_case(case: Case, settings: Settings, *, mask_named: bool = False) -> 
     except ImageFault as fault:
         findings.append(Finding(fault.check, case.case, name(case.image), fault.expected, fault.found, fault.remedy))
     labeled: Labeled | None = None
-    if settings.masks and (case.masks or case.polygons):
+    told_empty = not case.lesion and not mask_named  # the owner publishes no file for what shows no lesion
+    if settings.masks and (case.masks or case.polygons or told_empty):
         labeled, more = read_labels(case, None if gray is None else gray.shape, settings.foreground, name)
         findings += more
         if labeled is not None:

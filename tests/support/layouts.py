@@ -153,11 +153,14 @@ def ddti_pairs(root: Path) -> None:
 
 
 def breast(root: Path) -> None:
-    """BrEaST: a benign, a malignant lesion with a cyst beside it, and a normal scan without a mask; a spreadsheet."""
+    """BrEaST: a benign lesion, two malignant ones beside a cyst, a normal scan without a mask; the table as CSV."""
     base = root / "BrEaST-Lesions_USG-images_and_masks"
     for number in (1, 2, 3):
         picture(base / f"case{number:03d}.png", mode="RGBA")
     mask(base / "case001_tumor.png", LESION, mode="RGB")
-    mask(base / "case002_tumor.png", LESION, mode="RGB")
+    mask(base / "case002_tumor1.png", LESION, mode="RGB")
+    mask(base / "case002_tumor2.png", (2, 2, 12, 12), mode="RGB")
     mask(base / "case002_other1.png", (70, 60, 90, 78), mode="RGB")
     (root / "BrEaST-Lesions-USG-clinical-data-Dec-15-2023.xlsx").write_bytes(b"a spreadsheet")
+    rows = ["1,case001.png,benign", "2,case002.png,malignant", "3,case003.png,normal"]
+    (root / "clinical.csv").write_text("\n".join(["CaseID,Image_filename,Classification", *rows, ""]))
