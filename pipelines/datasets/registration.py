@@ -8,6 +8,7 @@ second. The four numbers maximize the enhanced correlation coefficient (Evangeli
 - the Hamming distance of the perceptual hashes of the two common fields,
 - detail: the median NCC of a 6 x 6 grid of blocks after a band-pass of about 2 to 8 pixels. Images of two patients
   share their layers and depth gain, never their speckle and fine edges; the median ignores calipers and burnt-in text.
+  Flat surroundings are left out together with their border: all images of one convex probe share its outline.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, maximum_filter, uniform_filter
 
 from pipelines.datasets.descriptors import SIDE, hamming, hash_bits, shrink
 
@@ -30,7 +31,8 @@ SETTLED = 2e-4  # a smaller step ends a level: a fortieth of a pixel of the thum
 EDGE = 0.008  # a pixel of border blends with what lay outside when an image was resized
 LEAST = SIDE // 2  # rows and columns of a common field
 BAND = (1.0, 3.0)
-BLOCKS, LEAST_BLOCKS, BLOCK_CONTRAST = 6, 9, 0.5
+BLOCKS, LEAST_BLOCKS, LEAST_SHARE = 6, 9, 0.3  # blocks per axis, those that must count, share of a block that must
+FLAT, FLAT_WINDOW, FLAT_BORDER = 1.0, 5, 9  # variance (gray levels squared) in a window of 5; border of 4 around it
 
 
 @dataclass(frozen=True)
@@ -141,13 +143,22 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _detail(a: np.ndarray, b: np.ndarray) -> float:
-    """Median NCC of the blocks that have contrast in both; 0 where fewer than 9 have."""
+    """Median NCC of the blocks with texture in both images; 0 where fewer than 9 have it."""
+    counted = _textured(a) & _textured(b)
     a, b = (gaussian_filter(z, BAND[0], mode="nearest") - gaussian_filter(z, BAND[1], mode="nearest") for z in (a, b))
     rows, columns = (np.arange(BLOCKS + 1) * length // BLOCKS for length in a.shape)
     values = []
     for top, bottom in pairwise(rows.tolist()):
         for left, right in pairwise(columns.tolist()):
-            p, q = a[top:bottom, left:right], b[top:bottom, left:right]
-            if min(p.std(), q.std()) > BLOCK_CONTRAST:
-                values.append(_correlation(p, q))
+            place = slice(top, bottom), slice(left, right)
+            chosen = counted[place]
+            if chosen.mean() >= LEAST_SHARE:
+                values.append(_correlation(a[place][chosen], b[place][chosen]))
     return float(np.median(values)) if len(values) >= LEAST_BLOCKS else 0.0
+
+
+def _textured(image: np.ndarray) -> np.ndarray:
+    """(h, w) bool: False in flat regions (outside a sector, filled borders, deep shadow) and 4 pixels around."""
+    mean = uniform_filter(image, FLAT_WINDOW, mode="nearest")
+    variance = uniform_filter(image**2, FLAT_WINDOW, mode="nearest") - mean**2
+    return maximum_filter((variance < FLAT).astype(np.uint8), FLAT_BORDER, mode="nearest") == 0

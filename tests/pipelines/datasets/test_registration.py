@@ -63,3 +63,14 @@ def test_no_contrast_and_no_common_field() -> None:
     assert register(canonical(IMAGE), flat).ncc == 0.0
     apart = agreement(canonical(IMAGE), canonical(IMAGE), (1.0, 0.6, 1.0, 0.0))
     assert (apart.ncc, apart.phash_distance, apart.detail) == (0.0, 64, 0.0)
+
+
+def test_a_shared_sector_is_no_detail() -> None:
+    """Two scenes behind one convex probe: the outline agrees in every block it crosses, the texture in none."""
+    y, x = np.mgrid[:400, :400]
+    sector = (np.hypot(y + 120, x - 200) > 160) & (np.abs(x - 200) < (y + 120) * 0.45)
+    first, second = (np.where(sector, scene(seed, 400, 400), 0).astype(np.uint8) for seed in (8, 9))
+    found = register(canonical(first), canonical(second))
+    assert found.ncc > 0.7
+    assert abs(found.detail) < 0.25
+    assert register(canonical(first), canonical(np.maximum(first, 3) - 3)).detail > 0.95
