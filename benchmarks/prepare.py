@@ -1,6 +1,8 @@
 """Seconds and peak memory of the stage `prepare` on sets of cheap random images: memory must not grow with the set.
 
-python -m benchmarks.prepare [--counts 2000 20000] [--size 256]
+python -m benchmarks.prepare [--counts 2000 20000] [--size 256] [--whole]
+
+--whole leaves out the search for re-framed copies, which compares all pairs and takes most of the time of large sets.
 
 Each set is run in a process of its own. Anonymous memory is what the process itself holds; mapped files (the thumbnails
 during the search for duplicates) are counted apart, since the kernel takes them back whenever it needs the room. Linux.
@@ -49,11 +51,13 @@ def make_set(folder: Path, count: int) -> None:
         Image.fromarray(mask).save(folder / "masks" / f"{number:06d}.png")
 
 
-def make_workspace(root: Path, count: int, size: int) -> None:
-    """A workspace whose dataset is `folder` with `count` images."""
+def make_workspace(root: Path, count: int, size: int, *, whole: bool) -> None:
+    """A workspace whose dataset is `folder` with `count` images; whole: duplicates by whole thumbnails alone."""
     tree = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     tree |= {"dataset": "folder", "scale": "smoke", "unlabeled": []}
     tree["scales"]["smoke"]["prepare"]["size"] = size
+    if whole:
+        tree["prepare"]["duplicates"]["aligned_resemblance"] = 1.1
     (root / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
     make_set(root / "data" / "raw" / "folder", count)
 
@@ -82,12 +86,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--counts", type=int, nargs="+", default=[2000, 20_000])
     parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--whole", action="store_true")
     options = parser.parse_args()
     peaks: list[Peak] = []
     for count in options.counts:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
-            make_workspace(root, count, options.size)
+            make_workspace(root, count, options.size, whole=options.whole)
             peaks.append(measure(root))
             written = sum(path.stat().st_size for path in (root / "data" / "prepared").iterdir()) / MIB
         found = peaks[-1]

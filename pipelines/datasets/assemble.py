@@ -120,7 +120,7 @@ def stop_on_faults(
 def write_rows(out: Path, dataset: Dataset, rows: Sequence[Row], resize: str, size: int) -> None:
     """cases.csv and dataset.json."""
     hashes = perceptual_hashes(load_array(out / "thumbnails.npy"))
-    lines = [as_line(row, phash_hex(int(value)), resize, size) for row, value in zip(rows, hashes, strict=True)]
+    lines = (as_line(row, phash_hex(int(value)), resize, size) for row, value in zip(rows, hashes, strict=True))
     write_csv(out / "cases.csv", lines, COLUMNS)
     said = {item.name: getattr(dataset, item.name) for item in fields(dataset) if item.name not in NOT_SAID}
     write_json(out / "dataset.json", said | {"resize": resize, "thumbnails": THUMBNAILS})
