@@ -125,7 +125,8 @@ def check_label(case: Case, file: str, label: np.ndarray, gray: float) -> list[F
 
 def check_working_size(case: Case, file: str, native: np.ndarray, label: np.ndarray) -> list[Finding]:
     """Classes of the native label map (h, w) that are gone at working size (size, size)."""
-    gone = sorted(set(np.unique(native).tolist()) - set(np.unique(label).tolist()) - {0})
+    highest = int(native.max())
+    gone = [number for number in range(1, highest + 1) if (native == number).any() and not (label == number).any()]
     if not gone:
         return []
     size = f"{label.shape[1]} x {label.shape[0]}"

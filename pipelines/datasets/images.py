@@ -131,10 +131,11 @@ def to_gray(name: str, image: Image.Image) -> Decoded:
     if image.mode == "F":
         raise ImageFault("value range", name, "8 or 16 bits", "floating point pixels", "convert the file")
     # By way of RGBA, so that a palette's transparency is dropped like any other alpha.
-    rgb = np.array(image.convert("RGBA") if image.mode in ("P", "PA") else image.convert("RGB"))[..., :3]
-    spread = rgb.max(axis=2) - rgb.min(axis=2)
-    gray = np.array(Image.fromarray(np.ascontiguousarray(rgb)).convert("L"))
-    return Decoded(gray, float((spread > COLOR_DIFFERENCE).mean()))
+    rgb = Image.merge("RGB", (image.convert("RGBA") if image.mode in ("P", "PA") else image.convert("RGB")).split()[:3])
+    red, green, blue = (np.array(channel) for channel in rgb.split())
+    # channel by channel: a reduction over an axis of three is ten times slower
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    return Decoded(np.array(rgb.convert("L")), float((spread > COLOR_DIFFERENCE).mean()))
 
 
 def to_values(name: str, image: Image.Image) -> np.ndarray:
