@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pipelines.datasets.case import Finding
 from pipelines.datasets.collect import Row
-from pipelines.datasets.duplicates import Pair, connected_groups
+from pipelines.datasets.duplicates import Pair, conflict_rows, connected_groups
 
 CHAIN = 6  # a duplicate cluster above this size may be a chain of mere resemblances
 
 
 def flag_pairs(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Row]:
-    """Mark duplicates, and groups (duplicates and published identity, merged transitively) with more than one class."""
-    groups = connected_groups(len(rows), edges_of([row.case.identity for row in rows], pairs))
-    classes: dict[int, set[str]] = {}
-    for row, group in zip(rows, groups, strict=True):
-        classes.setdefault(group, set()).add(row.case.class_name)
+    """Mark duplicates, and clusters of duplicates with more than one class.
+
+    A patient may well have images of two classes (a lesion and the healthy side): that contradicts nothing.
+    """
+    clusters = connected_groups(len(rows), ((pair.a, pair.b) for pair in pairs))
+    contradicted = conflict_rows([row.case.class_name for row in rows], clusters)
     doubled = {index for pair in pairs for index in (pair.a, pair.b)}
     flagged = []
     for index, row in enumerate(rows):
         flags = ["duplicate"] if index in doubled else []
-        flags += ["class_conflict"] if len(classes[groups[index]]) > 1 else []
+        flags += ["class_conflict"] if index in contradicted else []
         flagged.append(replace(row, case=replace(row.case, flags=(*row.case.flags, *flags))))
     return flagged
 
@@ -64,13 +65,3 @@ def _likeness(a: Row, b: Row, pair: Pair) -> str:
     if a.file == b.file:
         return "byte-identical files"
     return "the same pixels" if a.pixels == b.pixels else f"{pair.kind}, aligned NCC {pair.aligned_ncc:.3f}"
-
-
-def edges_of(identities: Sequence[str], pairs: Sequence[Pair]) -> Iterator[tuple[int, int]]:
-    """Edges between cases of one published identity, and between duplicates."""
-    first: dict[str, int] = {}
-    for index, identity in enumerate(identities):
-        if identity and first.setdefault(identity, index) != index:
-            yield first[identity], index
-    for pair in pairs:
-        yield pair.a, pair.b

@@ -150,6 +150,14 @@ def connected_groups(count: int, edges: Iterable[tuple[int, int]]) -> list[int]:
     return [find(node) for node in range(count)]
 
 
+def conflict_rows(classes: Sequence[str], clusters: Sequence[int]) -> set[int]:
+    """Rows whose cluster of duplicates holds more than one class. clusters: as `connected_groups` gives them."""
+    found: dict[int, set[str]] = {}
+    for name, cluster in zip(classes, clusters, strict=True):
+        found.setdefault(cluster, set()).add(name)
+    return {row for row, cluster in enumerate(clusters) if len(found[cluster]) > 1}
+
+
 def cluster_sizes(count: int, pairs: Iterable[Pair]) -> dict[int, int]:
     """Number of clusters per size, from 2 on, sorted; a large cluster may be a chain of mere resemblances."""
     members = Counter(connected_groups(count, ((pair.a, pair.b) for pair in pairs)))

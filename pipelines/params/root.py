@@ -77,6 +77,12 @@ def _check_datasets(params: Params) -> None:
         raise ValueError(
             f"unlabeled: {params.dataset!r} is the dataset itself, whose unlabeled images are used already; remove it"
         )
+    adapter = params.datasets[params.dataset].adapter
+    if params.split.protocol == "literature" and adapter != "busi":
+        raise ValueError(
+            f"split.protocol: literature lists are known for adapter busi alone, found dataset {params.dataset!r} of "
+            f"adapter {adapter!r}; set it to clean"
+        )
     if params.arms.phantom and "phantom" not in params.datasets:
         raise ValueError("arms.phantom needs the block datasets.phantom")
 

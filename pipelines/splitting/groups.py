@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pipelines.datasets.duplicates import connected_groups
+from pipelines.datasets.duplicates import conflict_rows, connected_groups
 
 Rows = Sequence[Mapping[str, str]]
 
@@ -25,7 +25,8 @@ class Group:
     """key: smallest identity among the members (a case's name where none is published); the hash is taken of it.
 
     name: the key, told apart where a case without an identity is called like another group's patient. rows: of
-    cases.csv. classes: distinct, sorted. units: the members, sorted by identity and the owner's part.
+    cases.csv. classes: distinct, sorted. units: the members, sorted by identity and the owner's part. conflict: two of
+    the members are duplicates of unequal class (a patient may have lesions of two classes: that is none).
     """
 
     name: str
@@ -33,6 +34,7 @@ class Group:
     rows: tuple[int, ...]
     classes: tuple[str, ...]
     units: tuple[Unit, ...]
+    conflict: bool = False
 
     @property
     def identities(self) -> tuple[str, ...]:
@@ -55,7 +57,8 @@ def find_groups(cases: Rows, duplicates: Rows) -> list[Group]:
     members: dict[int, list[int]] = {}
     for row, root in enumerate(connected_groups(len(cases), edges)):
         members.setdefault(root, []).append(row)
-    return _with_names([_group(cases, rows) for rows in members.values()], cases)
+    contradicted = conflict_rows([case["class"] for case in cases], duplicate_clusters(cases, duplicates))
+    return _with_names([_group(cases, rows, contradicted) for rows in members.values()], cases)
 
 
 def duplicate_edges(cases: Rows, duplicates: Rows) -> list[tuple[int, int]]:
@@ -75,10 +78,10 @@ def restrict(group: Group, rows: set[int]) -> Group | None:
     kept = tuple(unit for unit in units if unit.rows)
     if not kept:
         return None
-    return Group(group.name, group.key, tuple(row for row in group.rows if row in rows), group.classes, kept)
+    return replace(group, rows=tuple(row for row in group.rows if row in rows), units=kept)
 
 
-def _group(cases: Rows, rows: Sequence[int]) -> Group:
+def _group(cases: Rows, rows: Sequence[int], contradicted: set[int]) -> Group:
     units: dict[tuple[str, str], list[int]] = {}
     for row in rows:
         case = cases[row]
@@ -86,7 +89,7 @@ def _group(cases: Rows, rows: Sequence[int]) -> Group:
     key = min(identity for identity, _ in units)
     classes = tuple(sorted({cases[row]["class"] for row in rows}))
     members = tuple(Unit(*name, tuple(own)) for name, own in sorted(units.items()))
-    return Group(key, key, tuple(sorted(rows)), classes, members)
+    return Group(key, key, tuple(sorted(rows)), classes, members, conflict=not contradicted.isdisjoint(rows))
 
 
 def _with_names(groups: Sequence[Group], cases: Rows) -> list[Group]:

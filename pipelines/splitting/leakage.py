@@ -55,7 +55,7 @@ def describe_leaks(cases: Rows, duplicates: Rows, groups: Sequence[Group], parts
         "in_a_cluster_of_near_duplicates": sum(cluster[row] in outside for row in test),
         "with_a_relative_in_train": sum(row in leaked for group in learned for row in group.rows),
         "class_conflicts_in_test": sum(
-            any(parts[row] == "test" for row in group.rows) for group in groups if len(group.classes) > 1
+            any(parts[row] == "test" for row in group.rows) for group in groups if group.conflict
         ),
         "cases": sorted(cases[row]["case"] for row in leaked),
     }
@@ -179,7 +179,7 @@ def describe_split(
         "merged_groups": {group.name: list(group.identities) for group in groups if len(group.identities) > 1},
         "moved_by_joining": moved_by_joining(cases, groups, division, draw),
         "class_conflicts": {
-            group.name: sorted(cases[row]["case"] for row in group.rows) for group in groups if len(group.classes) > 1
+            group.name: sorted(cases[row]["case"] for row in group.rows) for group in groups if group.conflict
         },
         "sites": site_counts(cases, division.parts),
         **division.facts,

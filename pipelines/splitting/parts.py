@@ -79,7 +79,7 @@ def place(group: Group, draw: Draw, rule: Rule) -> Placed:
             f"group {group.name}: expected one of the owner's parts, found {', '.join(sorted(owners))}; set "
             "split.protocol: clean to split by group"
         )
-    if len(group.classes) > 1:
+    if group.conflict:
         return Placed("train", CONFLICT)
     if EXTERNAL in group.official:
         return Placed("test", SITE)

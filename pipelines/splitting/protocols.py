@@ -100,9 +100,7 @@ def by_list(cases: Rows, groups: Sequence[Group], draw: Draw, dataset: Mapping[s
     literature.check_names(names, dataset)
     trained, scored = literature.published_lists(list_seed)
     test = set(scored)
-    placed = {
-        group.name: Placed("train" if len(group.classes) > 1 else draw.carved(group.key), LISTED) for group in groups
-    }
+    placed = {group.name: Placed("train" if group.conflict else draw.carved(group.key), LISTED) for group in groups}
     parts = [""] * len(cases)
     for group in groups:
         for row in group.rows:

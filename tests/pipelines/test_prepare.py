@@ -80,12 +80,12 @@ def test_duplicates_are_listed_and_flagged(root: Path) -> None:
     assert (report["errors"], report["warnings"], report["images"]) == (0, 1, 10)
 
 
-def test_class_conflict_is_flagged_through_patients_and_duplicates(root: Path) -> None:
-    rows = ["case-0,p0,benign", "case-4,p4,benign", "twin,p5,malignant", "case-1,p4,benign"]
+def test_class_conflict_is_flagged_in_duplicates_not_in_patients(root: Path) -> None:
+    rows = ["case-0,p0,benign", "case-4,p4,benign", "twin,p5,malignant", "case-1,p4,cyst"]
     rows += [f"case-{index},p{index + 10},benign" for index in (2, 3, 5, 6, 7, 8)]
     (root / "data/raw/folder/groups.csv").write_text("case,group,class\n" + "\n".join(rows) + "\n")
     cases = load_prepared(prepare(root)).cases
-    assert {case["case"] for case in cases if "class_conflict" in case["flags"]} == {"case-1", "case-4", "twin"}
+    assert {case["case"] for case in cases if "class_conflict" in case["flags"]} == {"case-4", "twin"}
 
 
 def test_same_files_same_bytes(root: Path) -> None:

@@ -23,14 +23,20 @@ from tests.support.workspaces import smoke_params
 
 
 def write_workspace(root: Path, cases: Rows, duplicates: Rows | None = None, **split: Any) -> Path:
-    """A workspace that calls its set phantom, as its params do; read by the BUSI adapter for the literature's lists."""
-    (root / "params.yaml").write_bytes(smoke_params(lambda tree: tree["split"].update(split)))
+    """What `prepare` would have left for `split`; the literature's lists are known for BUSI alone."""
+    name = "busi" if split.get("protocol") == "literature" else "phantom"
+
+    def edit(tree: dict[str, Any]) -> None:
+        tree["dataset"] = name
+        tree["split"].update(split)
+
+    (root / "params.yaml").write_bytes(smoke_params(edit))
     prepared = root / "data" / "prepared"
     prepared.mkdir(parents=True)
     write_csv(prepared / "cases.csv", cases, tuple(cases[0]))
     write_csv(prepared / "duplicates.csv", duplicates or [], ("a", "b", "kind"))
-    write_json(prepared / "dataset.json", {"name": "phantom", "adapter": "busi"})
-    write_manifest(prepared, dataset="phantom")
+    write_json(prepared / "dataset.json", {"name": name, "adapter": name})
+    write_manifest(prepared, dataset=name)
     return root
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipelines.datasets.case import Case
 from pipelines.datasets.collect import Row
-from pipelines.datasets.conflicts import check_pairs, edges_of, flag_pairs
+from pipelines.datasets.conflicts import check_pairs, flag_pairs
 
 
 def row(name: str, class_name: str = "benign", **fields: Any) -> Row:
@@ -20,17 +20,13 @@ class Link:
         self.a, self.b, self.kind, self.aligned_ncc = a, b, kind, 0.99
 
 
-def test_edges() -> None:
-    assert list(edges_of(["p", "", "p", "", "p"], [Link(1, 3)])) == [(0, 2), (0, 4), (1, 3)]
-
-
-def test_flags_through_patients_and_duplicates() -> None:
+def test_duplicates_of_unequal_class_contradict_and_a_patient_with_two_classes_does_not() -> None:
     rows = [row("a", identity="p"), row("b", "malignant", identity="q"), row("c", identity="q"), row("d"), row("e")]
     flagged = flag_pairs(rows, [Link(0, 1), Link(3, 4)])
     assert [item.case.flags for item in flagged] == [
         ("duplicate", "class_conflict"),
         ("duplicate", "class_conflict"),
-        ("class_conflict",),
+        (),
         ("duplicate",),
         ("duplicate",),
     ]

@@ -47,6 +47,7 @@ def change(path, value):
             ["busi", "stuu"],
             "unlabeled: expected a block of datasets (bus_bra, busi, ddti, folder, phantom, ",
         ),
+        ("split.protocol", "literature", "literature lists are known for adapter busi alone, found dataset 'phantom'"),
         ("unlabeled", ["busi", "busi"], "unlabeled names a dataset twice: ['busi', 'busi']"),
         ("unlabeled", ["phantom"], "unlabeled: 'phantom' is the dataset itself"),
         ("datasets.clinic_a", {"foreground": "x"}, "datasets.clinic_a.adapter: expected one of phantom, busi,"),

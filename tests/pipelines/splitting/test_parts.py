@@ -10,9 +10,9 @@ from pipelines.splitting.parts import Placed, Rule, alone, place, unit_hash
 from tests.support.split_sets import SHARES, case, draw
 
 
-def group(*officials: str, classes: tuple[str, ...] = ("benign",), key: str = "k") -> Group:
+def group(*officials: str, conflict: bool = False, key: str = "k") -> Group:
     units = tuple(Unit(f"{key}{place}", official, (place,)) for place, official in enumerate(officials))
-    return Group(key, key, tuple(range(len(officials))), classes, units)
+    return Group(key, key, tuple(range(len(officials))), ("benign",), units, conflict)
 
 
 def test_hash_is_uniform_and_pinned():
@@ -36,11 +36,11 @@ def test_shares_are_met_over_many_groups():
 def test_who_decides_in_which_order():
     clean, official = Rule(), Rule(official=True)
     for seed in range(20):
-        assert place(group("", classes=("benign", "malignant")), draw(seed), clean) == Placed("train", "class conflict")
-        assert place(group("test", classes=("a", "b")), draw(seed), official) == Placed("train", "class conflict")
+        assert place(group("", conflict=True), draw(seed), clean) == Placed("train", "class conflict")
+        assert place(group("test", conflict=True), draw(seed), official) == Placed("train", "class conflict")
         assert place(group("external"), draw(seed), clean) == Placed("test", "external")
         assert place(group("external", "train"), draw(seed), official) == Placed("test", "external")
-        assert place(group("external", classes=("a", "b")), draw(seed), clean) == Placed("train", "class conflict")
+        assert place(group("external", conflict=True), draw(seed), clean) == Placed("train", "class conflict")
         assert place(group("", "val"), draw(seed), official) == Placed("val", "owner")
         assert place(group("val"), draw(seed), clean).reason == "hash"
         carved = place(group("train"), draw(seed), Rule(official=True, carve=True))
