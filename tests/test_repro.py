@@ -161,6 +161,34 @@ def test_a_swapped_dataset_and_back_runs_nothing_again(smoke, edit_params):
     assert tree_hashes(smoke, *OUTPUTS) == before
 
 
+def test_an_unlabeled_set_runs_what_learns_from_it_and_its_removal_runs_nothing_more(smoke, edit_params):
+    """The list is swapped there and back; only the stages that decide are run, what they would change is asked."""
+    name, before, lock = "prepare_unlabeled@extra", tree_hashes(smoke, *OUTPUTS), (smoke / "dvc.lock").read_bytes()
+
+    def listed(tree: dict[str, Any]) -> None:
+        tree["datasets"]["extra"] = {**tree["datasets"]["folder"], "adapter": "folder"}
+        tree["unlabeled"] = ["extra"]
+
+    draw_folder(smoke / "data/raw/extra", 6)
+    edit_params(listed)
+    assert dvc.changed(smoke) == {name, "pool", "report"}
+    kept = {"prepare": Outcome.UNCHANGED, "split": Outcome.UNCHANGED}
+    assert dvc.repro(smoke, ["pool"]) == {**kept, name: Outcome.RAN, "pool": Outcome.RAN}
+    assert len(np.load(smoke / "data/pool/images.npy")) == 6
+    assert dvc.changed(smoke) == {"autoencoder", "encode", "audit", *SEGMENTER, "report"}
+    edit_params(lambda tree: None)
+    assert dvc.repro(smoke, ["pool"]) == {**kept, "pool": Outcome.RAN}  # data/unlabeled/extra lies there and is ignored
+    assert tree_hashes(smoke, *OUTPUTS) == before
+    assert dvc.changed(smoke) == set()
+    edit_params(listed)
+    assert dvc.repro(smoke, ["pool"]) == {**kept, name: Outcome.UNCHANGED, "pool": Outcome.RESTORED}
+    edit_params(lambda tree: None)
+    shutil.rmtree(smoke / "data/unlabeled/extra")
+    assert dvc.repro(smoke, ["pool"]) == {**kept, "pool": Outcome.RESTORED}
+    (smoke / "dvc.lock").write_bytes(lock)  # without the entry of the stage that is gone
+    assert dvc.changed(smoke) == set()
+
+
 def test_deleted_outputs_and_lock_are_restored_without_a_run(smoke):
     before, lock = tree_hashes(smoke, *OUTPUTS), (smoke / "dvc.lock").read_bytes()
     for name in OUTPUTS:

@@ -14,7 +14,7 @@ import torch
 
 from pipelines.datasets.case import load_prepared
 from pipelines.params.loader import load_params
-from pipelines.runtime.artifacts import read_csv, save_array, write_csv, write_json, write_manifest
+from pipelines.runtime.artifacts import read_csv, save_array, sha256_file, write_csv, write_json, write_manifest
 from pipelines.runtime.errors import ArtifactError, ParamsError, RefusedError
 from pipelines.runtime.stage import execute
 from segmentation import train
@@ -137,6 +137,55 @@ def test_padding_is_neither_learned_from_nor_counted_in_the_statistics(tmp_path:
     full = top | {"inner_height": str(SIZE)}
     square = replace(boxed, cases=[row | full for row in prepared.cases])
     assert train.padded_cases(square.cases[:2], square) is None
+
+
+def pools_of(root: Path, arm: str, *, resize: str = "stretch", fraction: float = 0.5) -> Any:
+    prepared = load_prepared(root / "data" / "prepared")
+    box = {"inner_top": "0", "inner_left": "0", "inner_height": str(SIZE), "inner_width": str(SIZE)}
+    prepared = replace(
+        prepared, cases=[row | box for row in prepared.cases], dataset=prepared.dataset | {"resize": resize}
+    )
+    inputs = {name: root / "data" / name for name in ("split", "pool", "synthetic", "audit")}
+    stage_run: Any = SimpleNamespace(inputs=inputs, params=SimpleNamespace(label_fraction=fraction), log=print)
+    return prepared, train.make_pools(stage_run, prepared, arm)
+
+
+@pytest.mark.parametrize("arm", ["real", "control", "both"])
+def test_images_of_the_pool_join_the_real_stream_but_not_duplicates_of_labeled_ones(arm: str, tmp_path: Path) -> None:
+    root, more = make_world(tmp_path), pictures(4, SIZE, seed=7)[0]
+    make_pool(root, more, groups=["case-01", "other/a", "case-06", "other/b"])  # 0 ... 3 are labeled, 4 ... 7 are not
+    prepared, pools = pools_of(root, arm)
+    real = pools.unlabeled["real"]
+    own, joined = [f"case-{row:02d}" for row in range(4, 8)], [f"other/image-{row:03d}" for row in (1, 2, 3)]
+    assert list(real.names) == [*own, *joined]
+    expected = np.concatenate([prepared.images[4:8], more[1:]])
+    assert np.array_equal(real.images[list(real.rows)], expected)
+    assert real.cases is None
+    assert list(pools.labeled.names) == [f"case-{row:02d}" for row in range(4)]
+
+
+def test_all_labels_leave_the_pool_as_the_real_stream(tmp_path: Path) -> None:
+    root = make_world(tmp_path)
+    make_pool(root, pictures(3, SIZE, seed=7)[0], groups=["case-01", "other/a", "case-06"])
+    _, pools = pools_of(root, "real", fraction=1.0)
+    assert list(pools.unlabeled["real"].names) == ["other/image-001"]
+
+
+def test_padding_of_the_pools_images_is_known(tmp_path: Path) -> None:
+    root = make_world(tmp_path)
+    make_pool(root, pictures(2, SIZE, seed=7)[0], inner_height=["20", str(SIZE)])
+    _, pools = pools_of(root, "real", resize="letterbox")
+    cases = pools.unlabeled["real"].cases
+    assert [case["inner_height"] for case in cases] == ["32", "32", "32", "32", "20", "32"]
+    assert pools_of(root, "real")[1].unlabeled["real"].cases is None
+
+
+def test_the_pool_teaches_arms_with_a_real_stream_and_no_other(tmp_path: Path) -> None:
+    roots = [make_world(tmp_path / name, lambda tree: tree["segmenter"].update(system="unet")) for name in ("a", "b")]
+    make_pool(roots[1], pictures(4, SIZE, seed=7)[0])
+    for arm, equal in (("supervised", True), ("real", False)):
+        plain, more = (sha256_file(run(root, arm) / "weights.safetensors") for root in roots)
+        assert (plain == more) == equal, arm
 
 
 def test_interrupted_anywhere_it_yields_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

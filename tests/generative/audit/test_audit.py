@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from generative.audit import audit as module
-from generative.audit.audit import STAGE, read_real
+from generative.audit.audit import STAGE, asked_for, read_real
 from generative.audit.planted import gain, jpeg, shifted
+from pipelines.datasets.training import load_training_images
 from pipelines.runtime.artifacts import MANIFEST, read_csv, read_json, sha256_file, write_csv, write_manifest
 from pipelines.runtime.errors import ArtifactError, DataError
 from pipelines.runtime.stage import run_stage
 from tests.generative.audit.conftest import COUNT, SIZE, make_audit_root, write_samples
-from tests.support.generator import run_stages, speckle, taint
+from tests.support.generator import make_pool, run_stages, speckle, taint
 
 TRAIN = [row for row in range(COUNT) if row % 5 < 3]
 FRESH = speckle(20, SIZE, seed=11)
@@ -108,6 +109,58 @@ def test_test_images_change_no_byte(tmp_path: Path, audit: Callable[[np.ndarray]
     hashes = published(clean)
     assert hashes == published(tainted / "data" / "audit")
     assert {"verdict.json", "decisions.csv", "kept.csv", "metrics.json", "pictures.csv"} <= set(hashes)
+
+
+def with_pool(source: Path, target: Path, pool: np.ndarray, samples: np.ndarray, groups: list[str] | None) -> Path:
+    """A copy of the workspace in which the generator learned from a pool too; data/audit of these samples."""
+    shutil.copytree(source, target)
+    make_pool(target, pool, groups)
+    write_samples(target, samples)
+    run_stages(target, STAGE)
+    return target / "data" / "audit"
+
+
+@pytest.fixture(scope="module")
+def tau_without_pool(shared_audit_root: Path, tmp_path_factory: pytest.TempPathFactory) -> float:
+    """The pixel threshold of the workspace as it is."""
+    folder = tmp_path_factory.mktemp("plain") / "root"
+    out = with_pool(shared_audit_root, folder, np.zeros((0, SIZE, SIZE), np.uint8), FRESH, None)
+    return float(read_json(out / "metrics.json")["detector"]["tau"]["pixels"])
+
+
+def test_a_copy_of_a_pool_image_is_flagged_and_named(shared_audit_root: Path, tmp_path: Path) -> None:
+    pool = speckle(6, SIZE, seed=21)
+    samples = np.concatenate([FRESH, [pool[4][:, ::-1], jpeg(pool[1])]])
+    out = with_pool(shared_audit_root, tmp_path / "pool", pool, samples, None)
+    flagged = {int(row["row"]): row["nearest"] for row in read_csv(out / "decisions.csv") if row["flagged"] == "true"}
+    assert flagged == {20: "other/image-004", 21: "other/image-001"}
+    assert {int(row["row"]) for row in read_csv(out / "kept.csv")} == set(range(20))
+    assert read_json(out / "metrics.json")["planted"]["identical"]["count"] == 24 + 6
+
+
+def test_what_is_normal_is_asked_of_the_datasets_own_images(
+    shared_audit_root: Path, tmp_path: Path, tau_without_pool: float
+) -> None:
+    """One image many times over, of patients unknown to be one, would raise a threshold that it had a say in."""
+    dense = np.repeat(speckle(1, SIZE, seed=22), 12, axis=0)
+    out = with_pool(shared_audit_root, tmp_path / "dense", dense, FRESH, None)
+    tau = read_json(out / "metrics.json")["detector"]["tau"]["pixels"]
+    assert tau_without_pool <= tau < 0.9  # more images to be near to
+    train = load_training_images(*(tmp_path / "dense" / "data" / name for name in ("prepared", "split", "pool")))
+    assert asked_for(train, ["benign", "malignant"]) == 24
+    assert asked_for(train, ["lesion"]) == 24 + 12  # without classes samples come from the pool as well
+
+
+def test_duplicates_of_a_train_image_in_the_pool_are_of_its_group(
+    shared_audit_root: Path, tmp_path: Path, tau_without_pool: float
+) -> None:
+    """Compared with each other they would push the threshold to 1."""
+    twins = speckle(COUNT, SIZE)[TRAIN[:20]]
+    named = [f"case-{row:03d}" for row in TRAIN[:20]]
+    out = with_pool(shared_audit_root, tmp_path / "twins", twins, FRESH, named)
+    tau = read_json(out / "metrics.json")["detector"]["tau"]["pixels"]
+    assert tau == pytest.approx(tau_without_pool, abs=0.02)
+    assert tau < 0.9
 
 
 def published(folder: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ from generative.autoencoder.train import STAGE as AUTOENCODER
 from generative.diffusion.train import load_latents
 from pipelines.runtime.artifacts import load_tensors, read_csv, read_metadata, write_manifest
 from pipelines.runtime.errors import ArtifactError, NumericsError
-from tests.support.generator import make_workspace, run_stages, taint
+from tests.support.generator import make_pool, make_workspace, run_stages, speckle, taint
 from tests.support.workspaces import tree_hashes
 
 
@@ -65,6 +65,24 @@ def test_contradicting_classes_condition_nothing(tmp_path: Path) -> None:
     latents = load_latents(folder, load_autoencoder(root / "models" / "autoencoder"), torch.device("cpu"))
     assert latents.labels[:3].tolist() == [2, 2, 0]  # 2: the null class of two
     assert latents.class_counts() == [5, 5]
+
+
+def test_images_of_the_pool_join_under_the_null_class(tmp_path: Path) -> None:
+    root, more = make_workspace(tmp_path), speckle(3, 32, seed=5)
+    make_pool(root, more)  # of class `malignant` in their own dataset
+    run_stages(root, AUTOENCODER, STAGE)
+    folder = root / "data" / "latents"
+    rows = read_csv(folder / "latents.csv")
+    assert [(row["case"], row["row"], row["class"]) for row in rows[12:]] == [
+        (f"other/image-{row:03d}", str(row), "") for row in range(3)
+    ]
+    vae = load_autoencoder(root / "models" / "autoencoder")
+    tensors = load_tensors(folder / "moments.safetensors")
+    assert tensors["mean"].shape == (15, 4, 8, 8)
+    torch.testing.assert_close(tensors["mean"][12:], posterior_moments(vae, more)[0], rtol=1e-4, atol=1e-5)
+    latents = load_latents(folder, vae, torch.device("cpu"))
+    assert latents.labels[12:].tolist() == [2, 2, 2]  # 2: the null class of two
+    assert latents.class_counts() == [6, 6]
 
 
 def test_scaled_latents_have_mean_zero_and_deviation_one(root: Path) -> None:

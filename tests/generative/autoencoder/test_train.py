@@ -15,7 +15,7 @@ from pipelines.params.generator import AutoencoderParams
 from pipelines.params.loader import load_params
 from pipelines.runtime.artifacts import read_csv, read_metadata, verify_folder, write_csv, write_manifest
 from pipelines.runtime.errors import DataError, ParamsError
-from tests.support.generator import make_workspace, run_stages, taint
+from tests.support.generator import make_pool, make_workspace, run_stages, speckle, taint
 from tests.support.workspaces import tree_hashes
 
 
@@ -68,6 +68,14 @@ def test_no_pixel_outside_train_changes_a_byte(root: Path, tmp_path: Path) -> No
 def test_a_train_pixel_changes_the_weights(root: Path, tmp_path: Path) -> None:
     other = make_workspace(tmp_path / "tainted")
     taint(other, part="train")
+    run_stages(other, STAGE)
+    name = "models/autoencoder/diffusion_pytorch_model.safetensors"
+    assert (root / name).read_bytes() != (other / name).read_bytes()
+
+
+def test_images_of_the_pool_are_learned_from(root: Path, tmp_path: Path) -> None:
+    other = make_workspace(tmp_path / "pool")
+    make_pool(other, speckle(3, 32, seed=5))
     run_stages(other, STAGE)
     name = "models/autoencoder/diffusion_pytorch_model.safetensors"
     assert (root / name).read_bytes() != (other / name).read_bytes()
