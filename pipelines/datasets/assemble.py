@@ -110,7 +110,7 @@ def stop_on_faults(
         return
     faults.parent.mkdir(parents=True, exist_ok=True)
     write_json(faults, report)
-    text = f"{errors} errors" if errors else "no case is left"
+    text = f"{errors} error{'s' * (errors > 1)}" if errors else "no case is left"
     raise DataError(
         f"integrity check of {dataset.name}: {text}; nothing was published. Mend what the table names, or set "
         f"prepare.policy; the whole table is in {faults.parent.name}/{faults.name}\n{table(findings, policy)}"

@@ -191,7 +191,7 @@ def test_empty_lesion_mask_is_left_out_by_name(root: Path) -> None:
 
 def test_strict_turns_warnings_into_errors(root: Path) -> None:
     block = load_params(root / "params.yaml").prepare.model_copy(update={"strict": True})
-    with pytest.raises(DataError, match=r"(?s)1 errors.*near-duplicates"):
+    with pytest.raises(DataError, match=r"(?s)1 error.*near-duplicates"):
         prepare(root, prepare=block)
     kept = block.model_copy(update={"policy": {"duplicates": "flag"}})
     assert len(load_prepared(prepare(root, prepare=kept)).cases) == 10

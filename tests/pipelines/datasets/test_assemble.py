@@ -89,7 +89,7 @@ def test_images_alone(tmp_path: Path) -> None:
 def test_faults_outlive_the_run_and_a_clean_one_removes_them(tmp_path: Path) -> None:
     root = tmp_path / "raw"
     cases = [put(root, "a", scene(1), disc()), put(root, "b", scene(2))]
-    with pytest.raises(DataError, match=r"toy: 1 errors; nothing was published\. .* in state/faults\.json"):
+    with pytest.raises(DataError, match=r"toy: 1 error; nothing was published\. .* in state/faults\.json"):
         prepare(root, cases)
     assert read_json(tmp_path / "state" / "faults.json")["findings"][0]["check"] == "missing mask"
     assert not (tmp_path / "out" / "cases.csv").exists()
