@@ -1,6 +1,6 @@
 """Seconds that one phantom image takes on one thread, against the target of .3 s per 256 x 256 image and core.
 
-python -m benchmarks.phantom [--images 24] [--montage docs/images/phantom.png]
+python -m benchmarks.phantom [--images 24] [--montage docs/images/phantom.png] [--beside data/raw/busi]
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
-from pipelines.datasets.phantom.emission import emit
+from pipelines.datasets.images import decode, resize_image
+from pipelines.datasets.phantom.emission import emit, make_images
 from pipelines.datasets.phantom.image import make_image
 from pipelines.datasets.phantom.plan import plan
 
@@ -55,15 +59,39 @@ def draw_montage(path: Path, columns: int = 6, side: int = 200) -> None:
     sheet.save(path, optimize=True)
 
 
+def describe(name: str, images: Iterable[np.ndarray]) -> None:
+    """Print what eyes compare, as means over images at 256 x 256 in display units 0..1."""
+    rows = []
+    for image in images:
+        shown = resize_image(image, 256) / 255.0
+        smooth, middle = gaussian_filter(shown, 8), gaussian_filter(shown, 2)
+        texture = [smooth.std(), (middle - smooth).std(), (shown - middle).std()]
+        rows.append([*np.quantile(shown, (0.1, 0.5, 0.9)), shown[:64].mean(), shown[-64:].mean(), *texture])
+    numbers = ", ".join(f"{value:.3f}" for value in np.mean(rows, axis=0))
+    print(f"{name}: {len(rows)} images; p10, p50, p90, top quarter, bottom quarter, sd coarse, middle, fine: {numbers}")
+
+
+def compare(folder: Path, images: int) -> None:
+    """The same numbers of the phantom's site A and of real images below `folder`; nothing of these is written."""
+    files = sorted(path for path in folder.rglob("*.png") if "_mask" not in path.stem)
+    chosen = np.random.default_rng(0).permutation(len(files))[:images]
+    describe(folder.name, (decode(files[index]).gray for index in chosen))
+    describe("phantom", (made.image for made in make_images(0, images, CLASSES)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--montage", type=Path, help="write a sheet of phantom images there and stop")
+    parser.add_argument("--beside", type=Path, help="print gray statistics beside those of real images there and stop")
     arguments = parser.parse_args()
     if arguments.montage:
         draw_montage(arguments.montage)
         return
     images = arguments.images
+    if arguments.beside:
+        compare(arguments.beside, images)
+        return
     for site in ("A", "B"):
         measure(site, images)
     with tempfile.TemporaryDirectory() as folder:

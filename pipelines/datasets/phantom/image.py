@@ -39,7 +39,7 @@ def draw_geometry(rng: np.random.Generator, site: str) -> tuple[Geometry, int]:
         width = float(rng.uniform(0.036, 0.046))
         return linear(width / float(rng.uniform(0.8, 1.6)), width), int(rng.integers(256, 337))
     fan = float(np.deg2rad(rng.uniform(60.0, 70.0)))
-    geometry = convex(float(rng.uniform(0.045, 0.060)), float(rng.uniform(0.014, 0.022)), fan)
+    geometry = convex(float(rng.uniform(0.052, 0.062)), float(rng.uniform(0.018, 0.026)), fan)
     return geometry, int(rng.integers(300, 381))
 
 

@@ -56,8 +56,8 @@ def draw_layers(rng: np.random.Generator, depth: float, width: float) -> Layers:
         depths=(skin, fat, gland, muscle),
         levels=(
             rng.uniform(-2.0, 3.0),
-            rng.uniform(-9.0, -3.0),
-            rng.uniform(-4.0, 1.0) + 3.0 * dense,
+            rng.uniform(-7.0, -2.0),
+            rng.uniform(-2.5, 1.5) + 3.0 * dense,
             rng.uniform(-10.0, -4.0),
             rng.uniform(-16.0, -8.0),
         ),
@@ -66,7 +66,7 @@ def draw_layers(rng: np.random.Generator, depth: float, width: float) -> Layers:
         septa=rng.uniform(6.0, 15.0),
         strands=rng.uniform(4.0, 12.0),
         fibers=rng.uniform(5.0, 13.0),
-        ducts=rng.uniform(3.0, 10.0),
+        ducts=rng.uniform(2.0, 7.0),
         ducts_share=rng.uniform(0.6, 1.8),
         streaks=rng.uniform(0.02, 0.12),
         ribs=_ribs(rng, muscle, depth, width),
@@ -155,8 +155,8 @@ def _waves(rng: np.random.Generator, scale: float) -> np.ndarray:
 
 
 def _ribs(rng: np.random.Generator, muscle: float, depth: float, width: float) -> np.ndarray:
-    """(0 or 1, 3): a rib below the muscle, in a third of the patients whose chest wall is in view."""
-    seen = rng.random() < 0.35 and muscle < 0.86 * depth
+    """(0 or 1, 3): a rib below the muscle, in a quarter of the patients whose chest wall is in view."""
+    seen = rng.random() < 0.25 and muscle < 0.86 * depth
     rib = [rng.uniform(-0.5, 0.5) * width, rng.uniform(0.10, 0.22) * width, muscle + rng.uniform(0.03, 0.10) * depth]
     return np.array([rib] if seen else np.zeros((0, 3)))
 

@@ -90,7 +90,7 @@ def _draw_level(rng: np.random.Generator, kind: float, malignant: bool) -> tuple
     if kind < NEAR_SHARE:
         return "near", float(rng.uniform(-NEAR, -1.8 if rng.random() < 0.85 else 2.0))
     if malignant or kind < 0.78:
-        return "hypo", float(rng.uniform(-20.0, -6.0))
+        return "hypo", float(rng.uniform(-22.0, -8.0))
     if kind < 0.87:
         return "hyper", float(rng.uniform(4.0, 7.0))
     return "cyst", float(rng.uniform(-34.0, -19.0))

@@ -70,7 +70,7 @@ def draw_scanner(rng: np.random.Generator, site: str) -> Scanner:
         noise=float(rng.uniform(-55.0, -45.0) if here else rng.uniform(-47.0, -40.0)),
         level=float(rng.uniform(-10.0, -2.0)),
         looks=int(rng.integers(2, 5) if here else rng.integers(2, 4)),
-        smoothing=float(rng.uniform(0.1, 0.5) if here else rng.uniform(0.0, 0.4)),
+        smoothing=float(rng.uniform(0.0, 0.35) if here else rng.uniform(0.0, 0.4)),
     )
 
 

@@ -22,7 +22,7 @@ def test_fields_of_view_of_the_two_sites() -> None:
 
 
 def test_images_of_both_sites_are_usable() -> None:
-    for view in plan(3, 20, CLASSES, 0.4):
+    for view in plan(3, 12, CLASSES, 0.4):
         made = scan_image(3, view)
         height, width = made.image.shape
         assert made.image.dtype == np.uint8
@@ -34,7 +34,7 @@ def test_images_of_both_sites_are_usable() -> None:
         assert made.scanner.site == view.site
         corner = made.image[:20, :20]
         assert (corner.max() == 0) == (view.site == "B")  # black beside the fan
-        assert made.millimeters * width == pytest.approx(40.0 if view.site == "A" else 75.0, rel=0.25)
+        assert made.millimeters * width == pytest.approx(40.0 if view.site == "A" else 85.0, rel=0.25)
 
 
 def test_an_image_depends_on_seed_patient_and_view_alone() -> None:
@@ -52,5 +52,5 @@ def test_the_two_arms_differ_by_what_is_drawn_over_alone() -> None:
     assert np.array_equal(plain.masks, marked.masks)
     assert 0.0 < (plain.image != marked.image).mean() < 0.03
     assert np.array_equal(make_image(0, view, ()).image, plain.image)
-    drawn = [make_image(0, one).nuisances for one in plan(0, 12, CLASSES)]
-    assert drawn == [make_image(0, one).nuisances for one in plan(0, 12, CLASSES)]
+    views = plan(0, 4, CLASSES)
+    assert [make_image(0, one).nuisances for one in views] == [make_image(0, one).nuisances for one in views]
