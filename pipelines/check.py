@@ -61,6 +61,9 @@ def report(root: Path) -> Iterator[Item]:
     if params:
         for name in (params.dataset, *params.unlabeled):
             yield from data_items(root, name, params)
+        if not (root / "data" / "unlabeled").is_dir():  # DVC would say so with a bare errno
+            text = "data/unlabeled: expected the folder with its note, found nothing; restore it or make it by hand"
+            yield Item("data", text, problem=True)
     yield disk_item(root, params.scale if params else "demo")
     if params:
         yield device_item(params)

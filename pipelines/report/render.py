@@ -77,7 +77,8 @@ def page(found: Gathered, rows: list[ArmRow], partial: bool) -> str:
         "colors": COLORS,
         "cells": [overlays_of(cell) for cell in first_cells(found)],
         "data": data.section(found, main),
-        "sharing": sharing(phantom),
+        "simulated": simulated(found),
+        "sharing": sharing(simulated(found)),
         "provenance": [*found.manifests.items(), *sorted(found.versions.items())],
     }
     return environment.get_template("page.html").render(context)
@@ -88,7 +89,15 @@ def title(found: Gathered) -> str:
     name = found.dataset["name"]
     if not found.dataset["phantom"]:
         return f"SonoSynth on {name}"
-    return "SonoSynth on phantom images (no patients)" if name == "phantom" else f"SonoSynth on {name} (phantom)"
+    if name != "phantom":
+        return f"SonoSynth on {name} (phantom)"
+    return "SonoSynth on phantom images" + " (no patients)" * simulated(found)
+
+
+def simulated(found: Gathered) -> bool:
+    """Whether nothing of this run derives from a patient: neither the dataset nor a further set that joined."""
+    sources = found.pool["sources"] if found.pool else []
+    return bool(found.dataset["phantom"]) and all(source["phantom"] for source in sources)
 
 
 def tiles(found: Gathered, rows: list[ArmRow]) -> list[dict[str, str]]:
@@ -204,16 +213,16 @@ def overlays_of(cell: Cell) -> dict[str, Any]:
     return {"arm": cell.arm, "seed": cell.seed, "kinds": kinds}
 
 
-def sharing(phantom: bool) -> list[str]:
-    """What the model card says on sharing."""
-    if phantom:
+def sharing(simulated: bool) -> list[str]:
+    """What the model card says on sharing. simulated: nothing derives from a patient."""
+    if simulated:
         return [
             "The phantom is a simulation: no image, weight or sample of this run derives from a patient, and all of it "
             "may be shared. Keep the word phantom with every file and number."
         ]
     return [
-        "The synthetic images and all weights of this run derive from images of patients. What the terms of the "
-        "dataset forbid for its images holds for them until its owner says otherwise.",
+        "The synthetic images and all weights of this run derive from images of patients. What the terms of a dataset, "
+        "and of each further set, forbid for its images holds for them until its owner says otherwise.",
         "The audit looks for copies; it does not make the images anonymous. Share them, or the weights, only where you "
         "might share the training images, and send this page along.",
         "Outputs that derive from images are marked so that `dvc push` leaves them out.",

@@ -25,11 +25,17 @@ LOCK = "schema: '2.0'\nstages:\n  prepare:\n    cmd: exec python -m pipelines.pr
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Parameters and the phantom's note, nothing else."""
+    """Parameters, the phantom's note and a folder for further sets, nothing else."""
     (tmp_path / "params.yaml").write_bytes(DEFAULT_PARAMS.read_bytes())
     (tmp_path / "data/raw/phantom").mkdir(parents=True)
+    (tmp_path / "data/unlabeled").mkdir()
     (tmp_path / "data/raw/phantom/README.md").write_text("a note")
     return tmp_path
+
+
+def test_a_lost_folder_for_further_sets_is_named(project):
+    (project / "data/unlabeled").rmdir()
+    assert "PROBLEM  data     data/unlabeled: expected the folder with its note" in lines_of(project)["data"]
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from pipelines.report.gather import Gathered
-from pipelines.report.render import COLORS, arms_note, charts, curve_tables, numbers, sharing, tiles, title
+from pipelines.report.render import COLORS, arms_note, charts, curve_tables, numbers, sharing, simulated, tiles, title
 from pipelines.report.table import ArmRow, SiteScore
 from pipelines.runtime.bootstrap import Interval
 from segmentation import overlays
@@ -85,6 +85,19 @@ def test_long_curves_are_thinned_and_empty_ones_not_drawn(found):
     assert len(rows) == 400
     assert (rows[0]["step"], rows[-1]["step"]) == (0, 4999)
     assert [chart["caption"].split(":")[0] for chart in charts(found, "")] == ["Diffusion model"]
+
+
+def test_real_images_of_a_further_set_are_patients(found):
+    found.dataset = {"name": "phantom", "phantom": True}
+    for phantom, expected in (
+        (True, "SonoSynth on phantom images (no patients)"),
+        (False, "SonoSynth on phantom images"),
+    ):
+        found.pool = {"sources": [{"phantom": True}, {"phantom": phantom}], "images": 2}
+        assert simulated(found) == phantom
+        assert title(found) == expected
+    found.dataset, found.pool = {"name": "busi", "phantom": False}, {"sources": [{"phantom": True}], "images": 2}
+    assert not simulated(found)
 
 
 def test_sharing_differs_for_patients():
