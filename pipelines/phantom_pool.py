@@ -1,4 +1,4 @@
-"""Stage `phantom_pool`: unlabeled phantom images of site A, of no patient of the phantom set, in the synthetic layout."""
+"""Stage `phantom_pool`: unlabeled phantom images of site A, of no patient of the dataset, in the synthetic layout."""
 
 from __future__ import annotations
 
