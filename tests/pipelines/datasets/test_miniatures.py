@@ -123,7 +123,7 @@ def test_outlines_of_ddti_are_filled_and_merged(tmp_path: Path) -> None:
 def test_images_alone_are_one_fault_as_the_dataset(tmp_path: Path) -> None:
     for name in "ab":
         layouts.picture(tmp_path / "raw" / "images" / f"{name}.png")
-    with pytest.raises(DataError, match="1 errors"):
+    with pytest.raises(DataError, match="1 error"):
         prepared(tmp_path, "folder")
     (finding,) = read_json(tmp_path / "faults.json")["findings"]
     assert (finding["check"], finding["file"], finding["found"]) == ("missing mask", "images/", "images alone")
