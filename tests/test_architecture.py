@@ -139,7 +139,9 @@ def test_nothing_happens_at_import():
             assert not isinstance(node, (ast.For, ast.While, ast.With)), f"{path}:{node.lineno}"
 
 
-@pytest.mark.parametrize("stage", ["pipelines.prepare", "pipelines.split", "pipelines.report.__main__"])
+@pytest.mark.parametrize(
+    "stage", [f"pipelines.{name}" for name in ("prepare", "prepare_unlabeled", "split", "pool", "report.__main__")]
+)
 def test_stages_without_networks_do_not_load_torch(stage):
     code = f"import sys, {stage}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -34,7 +34,7 @@ def steps(tree: dict[str, Any]) -> None:
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_smoke(tmp_path_factory.mktemp("processes") / "workspace", steps)
-    for module in ("pipelines.prepare", "pipelines.split"):
+    for module in ("pipelines.prepare", "pipelines.split", "pipelines.pool"):
         run(folder, sys.executable, "-m", module)
     return folder
 
