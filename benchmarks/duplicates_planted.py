@@ -91,7 +91,7 @@ def sets_of(name: str) -> Iterator[Set]:
         yield Set("BUSI, reduced copy", [decode_image(case.image) for case in cases], names, names)
         return
     fold, seed = (2, 1001) if name == "tune" else (3, 2002)
-    cases = bus_bra.read(shared / "bus_bra", SimpleNamespace(folds=[fold], test_fold=None)).cases
+    cases = bus_bra.read(shared / "bus_bra", SimpleNamespace(folds=[fold], test_fold=3)).cases
     images = [decode_image(case.image) for case in cases]
     yield Set(f"BUS-BRA fold {fold}", images, [case.case for case in cases], [case.identity for case in cases])
     made = list(make_images(seed, 200, CLASSES, 0.2))

@@ -1,4 +1,4 @@
-"""`python -m pipelines check`: is everything there that a run needs?"""
+"""`python -m pipelines check`: is everything there that a run needs? `inspect`: what is in the data?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipelines", description="SonoSynth's own commands.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("check", help="check params, data, disk, device and dvc.lock; exit 1 if anything is amiss")
-    parser.parse_args(arguments)
+    commands.add_parser("inspect", help="write data/inspection/index.html: counts, findings, duplicates, for eyes")
+    command = parser.parse_args(arguments).command
+    if command == "inspect":
+        from pipelines.inspection.build import main as inspect
+
+        return inspect(Path.cwd())
     from pipelines.check import main as check  # late, so that --help answers at once
 
     return check(Path.cwd())

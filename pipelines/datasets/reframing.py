@@ -79,7 +79,9 @@ def describe_windows(thumbnails: np.ndarray, windows: tuple[tuple[float, float],
     """(N, W * W, 64) float32 of (N, 128, 128) uint8: all pairs (window of the rows, window of the columns)."""
     operator = np.concatenate([_operator(low, high) for low, high in windows])
     count = len(windows)
-    stack = operator @ thumbnails.astype(np.float32) @ operator.T
+    # Two large products instead of many small ones: N, columns, rows -> N, coefficients of both.
+    stack = thumbnails.transpose(0, 2, 1).reshape(-1, SIDE).astype(np.float32) @ operator.T
+    stack = stack.reshape(len(thumbnails), SIDE, -1).transpose(0, 2, 1).reshape(-1, SIDE) @ operator.T
     parts = stack.reshape(-1, count, COEFFICIENTS, count, COEFFICIENTS).transpose(0, 1, 3, 2, 4)
     parts = parts.reshape(len(thumbnails), count * count, LENGTH) * _weights()
     norms = np.linalg.norm(parts, axis=2, keepdims=True)

@@ -1,0 +1,1 @@
+"""The inspection page: what `prepare` and `split` made of a dataset, for eyes."""
