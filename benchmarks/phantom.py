@@ -45,7 +45,7 @@ def measure(site: str, images: int) -> None:
     )
 
 
-def draw_montage(path: Path, columns: int = 6, side: int = 200) -> None:
+def draw_montage(path: Path, columns: int = 6, side: int = 168) -> None:
     """Write a sheet for eyes: four rows, benign, malignant and normal of site A, then site B; one image per patient."""
     views = [view for view in plan(0, 400, CLASSES, 0.2) if view.view == 0]
     rows = [[view for view in views if (view.site, view.class_name) == ("A", name)] for name in CLASSES]

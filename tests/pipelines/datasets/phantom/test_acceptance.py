@@ -232,6 +232,7 @@ def test_planted_masks_are_read_whole(prepared: tuple[Path, dict]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_difficulty_for_a_plain_unet() -> None:
     """Dice of a U-Net after a fixed budget: .75 to .93 at site A, lower at site B.
 
