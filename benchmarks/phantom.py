@@ -88,7 +88,7 @@ def contrast(images: int) -> None:
                 continue
             made = make_image(0, view, ())
             shown = resize_image(made.image, 256) / 255.0
-            lesion = resize_label(made.masks.any(axis=0).astype(np.uint8), 256) > 0
+            lesion = resize_label(np.asarray(made.masks.any(axis=0), np.uint8), 256) > 0
             ring = binary_dilation(lesion, iterations=12) & ~binary_dilation(lesion, iterations=2)
             ring &= (shown > 0) | (site == "A")  # beside a fan there is nothing
             found.append(float(shown[lesion].mean() - shown[ring].mean()))
