@@ -32,7 +32,6 @@ from tests.support.shared_data import find_shared_data
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("benign", "malignant", "normal")
-ALIGNED = ("aligned_ncc", "aligned_phash_distance", "aligned_detail")
 
 
 @dataclass(frozen=True)
