@@ -39,8 +39,8 @@ def draw_geometry(rng: np.random.Generator, site: str) -> tuple[Geometry, int]:
         width = float(rng.uniform(0.036, 0.046))
         return linear(width / float(rng.uniform(0.8, 1.6)), width), int(rng.integers(256, 337))
     fan = float(np.deg2rad(rng.uniform(60.0, 70.0)))
-    geometry = convex(float(rng.uniform(0.052, 0.062)), float(rng.uniform(0.018, 0.026)), fan)
-    return geometry, int(rng.integers(300, 381))
+    depth = float(rng.uniform(0.045, 0.064))
+    return convex(depth, depth * float(rng.uniform(0.2, 0.48)), fan), int(rng.integers(300, 381))
 
 
 def draw_scene(seed: int, view: View) -> tuple[Anatomy, Scanner, tuple[int, int], np.random.Generator]:

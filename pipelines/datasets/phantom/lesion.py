@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import label
 
 from pipelines.datasets.phantom.fields import bump, line, step
 
@@ -88,6 +89,9 @@ def insert(lesion: Lesion, maps: Maps) -> np.ndarray:
     """Put the lesion into the maps; returns its mask rho < beta, (rows, columns) bool (recipe 8.2.3)."""
     noise = lesion.bend * maps.slow + lesion.roughness * maps.quick
     rho, phi = lesion.polar(maps.x + noise[0], maps.z + noise[1])
+    parts, count = label(rho < 1.0)
+    if count > 1:  # islands that the noise has cut off are no lesions
+        rho[(parts > 0) & (parts != np.bincount(parts[parts > 0]).argmax())] = 1.2
     inside = step((1.0 - rho) / lesion.softness).astype(np.float32)
     ring = (rho > 1.0) & (rho < 1.5)
     around = float(maps.echogenicity[ring].mean()) if ring.any() else 0.0

@@ -66,7 +66,7 @@ def draw_scanner(rng: np.random.Generator, site: str) -> Scanner:
         bend=0.0 if here else 0.7,
         gain=1.0 if here else 1.15,
         gain_error=float(rng.uniform(-0.10, 0.10)),
-        decay=float(rng.uniform(8.0, 22.0)),
+        decay=float(rng.uniform(8.0, 22.0) if here else rng.uniform(2.0, 24.0)),
         noise=float(rng.uniform(-55.0, -45.0) if here else rng.uniform(-47.0, -40.0)),
         level=float(rng.uniform(-10.0, -2.0)),
         looks=int(rng.integers(2, 5) if here else rng.integers(2, 4)),

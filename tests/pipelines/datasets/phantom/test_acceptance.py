@@ -86,9 +86,9 @@ def test_sign_of_the_contrast_in_the_images() -> None:
     """Every lesion of at least 6 dB is darker or brighter than the ring around it, as its level says."""
     checked = 0
     for view in plan(0, 30, ("benign", "malignant"), 0.2):
-        made = scan_image(0, view)
-        if abs(made.lesions[0].level) < 6.0 or view.view:
+        if view.view or abs(draw_scene(0, view)[0].lesions[0].level) < 6.0:
             continue
+        made = scan_image(0, view)
         lesion, shown = made.masks[0], made.image.astype(float)
         others = binary_dilation(made.masks.any(axis=0), iterations=2)
         ring = binary_dilation(lesion, iterations=14) & ~others & (made.image > 0)
@@ -129,7 +129,7 @@ def population(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_areas_and_near_isoechoic_share() -> None:
-    areas, levels = population(160)
+    areas, levels = population(120)
     assert np.median(areas) == pytest.approx(0.058, abs=0.015)
     assert (np.abs(levels) <= NEAR).mean() >= 0.30
 

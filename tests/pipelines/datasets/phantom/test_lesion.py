@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter, label
 
 from pipelines.datasets.phantom.lesion import Lesion, Maps, insert
 
@@ -84,3 +85,15 @@ def test_tissue_is_pushed_aside() -> None:
     assert z[:2] == pytest.approx([0.015 - 0.004 * 0.6, 0.015 + 0.004 * 0.6])  # at the boundary
     assert x[2] == pytest.approx(0.02, abs=1e-3)  # hardly moved three half axes away
     assert LESION.displace(x, z)[1] is z
+
+
+def test_a_rough_outline_stays_in_one_piece() -> None:
+    noise = np.random.default_rng(0).standard_normal((2, 300, 400)).astype(np.float32)
+    rough = replace(maps(), quick=np.array([gaussian_filter(field, 4.0) * 14.0 for field in noise], np.float32))
+    lesion = replace(LESION, roughness=1.5e-3)
+    unbound = lesion.polar(rough.x + 1.5e-3 * rough.quick[0], rough.z + 1.5e-3 * rough.quick[1])[0] < 1.0
+    assert label(unbound)[1] > 1
+    mask = insert(lesion, rough)
+    assert label(mask)[1] == 1
+    assert not (mask & ~unbound).any()
+    assert mask.sum() > 0.5 * unbound.sum()
