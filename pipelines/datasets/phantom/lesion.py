@@ -89,9 +89,7 @@ def insert(lesion: Lesion, maps: Maps) -> np.ndarray:
     """Put the lesion into the maps; returns its mask rho < beta, (rows, columns) bool (recipe 8.2.3)."""
     noise = lesion.bend * maps.slow + lesion.roughness * maps.quick
     rho, phi = lesion.polar(maps.x + noise[0], maps.z + noise[1])
-    parts, count = label(rho < 1.0)
-    if count > 1:  # islands that the noise has cut off are no lesions
-        rho[(parts > 0) & (parts != np.bincount(parts[parts > 0]).argmax())] = 1.2
+    rho[(rho < 1.0) & ~largest_part(rho < 1.0)] = 1.2  # islands that the noise has cut off are no lesions
     inside = step((1.0 - rho) / lesion.softness).astype(np.float32)
     ring = (rho > 1.0) & (rho < 1.5)
     around = float(maps.echogenicity[ring].mean()) if ring.any() else 0.0
@@ -118,6 +116,12 @@ def insert(lesion: Lesion, maps: Maps) -> np.ndarray:
         maps.attenuation[...] += lesion.edge * side
     maps.density[...] += (lesion.density - maps.density) * (inside > 0.5)
     return rho < 1.0
+
+
+def largest_part(mask: np.ndarray) -> np.ndarray:
+    """The largest connected region of a mask, (rows, columns) bool."""
+    parts, count = label(mask)
+    return parts == np.bincount(parts[parts > 0]).argmax() if count > 1 else mask
 
 
 def _spicules(lesion: Lesion, rho: np.ndarray, phi: np.ndarray) -> np.ndarray:

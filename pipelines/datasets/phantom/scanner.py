@@ -15,6 +15,7 @@ from scipy.fft import ifft, next_fast_len, rfft
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from pipelines.datasets.phantom.geometry import Geometry, beam_pitch, convert
+from pipelines.datasets.phantom.lesion import largest_part
 from pipelines.datasets.phantom.tissue import BACKGROUND_ATTENUATION, Tissue
 
 SOUND = 1540.0  # m/s
@@ -187,5 +188,6 @@ def scan(
     """One B-mode image: (h, w) uint8 and the lesion masks (L, h, w) bool at `pixels` = (h, w)."""
     shown = convert(compress(envelope(tissue, geometry, scanner, rng), scanner, rng), geometry, pixels, order=1)
     image = np.clip(np.rint(shown * 255.0), 0, 255).astype(np.uint8)
-    masks = [convert(mask.astype(np.uint8), geometry, pixels, order=0) > 0 for mask in tissue.masks]
+    # the nearest samples may leave a pixel behind a thin bridge
+    masks = [largest_part(convert(mask.astype(np.uint8), geometry, pixels, order=0) > 0) for mask in tissue.masks]
     return image, np.array(masks, bool).reshape(-1, *pixels)

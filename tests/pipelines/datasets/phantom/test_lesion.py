@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, label
 
-from pipelines.datasets.phantom.lesion import Lesion, Maps, insert
+from pipelines.datasets.phantom.lesion import Lesion, Maps, insert, largest_part
 
 LESION = Lesion(x=0.002, z=0.015, a=0.006, b=0.004, angle=0.0, level=-10.0)
 
@@ -85,6 +85,12 @@ def test_tissue_is_pushed_aside() -> None:
     assert z[:2] == pytest.approx([0.015 - 0.004 * 0.6, 0.015 + 0.004 * 0.6])  # at the boundary
     assert x[2] == pytest.approx(0.02, abs=1e-3)  # hardly moved three half axes away
     assert LESION.displace(x, z)[1] is z
+
+
+def test_largest_part_by_hand() -> None:
+    mask = np.array([[1, 1, 0, 1], [0, 1, 0, 0], [1, 0, 0, 1]], bool)
+    assert largest_part(mask).tolist() == [[True, True, False, False], [False, True, False, False], [False] * 4]
+    assert largest_part(mask[:, :2] & False).sum() == 0
 
 
 def test_a_rough_outline_stays_in_one_piece() -> None:
