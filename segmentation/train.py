@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +24,7 @@ from pipelines.runtime.randomness import derive
 from pipelines.runtime.stage import Run, Stage, run_stage
 from pipelines.runtime.trainer import Step, TrainSettings, train
 from segmentation.batches import ARMS, Kind, Pool, Pools, check_pools, make_batch
+from segmentation.intensity import mean_and_std
 from segmentation.system import System, SystemConfig, as_module, build_system, save_system
 
 PRETRAINED_LR = 0.1  # factor on the learning rate of an encoder that already sees
@@ -137,10 +137,8 @@ def make_config(run: Run, prepared: Prepared, pools: Pools, arm: str, seed: int)
     mean, std = PRETRAINED_MEAN, PRETRAINED_STD
     if params.encoder.weights == "none":
         rows = rows_of_part(prepared, run.inputs["split"], "train")
-        pixels, padded = prepared.images[rows] / 255.0, padded_cases([prepared.cases[row] for row in rows], prepared)
-        if padded:
-            pixels = pixels[np.stack([valid_region(case, pixels.shape[1]) for case in padded])]
-        mean, std = float(pixels.mean()), max(float(pixels.std()), 1e-3)
+        mean, std = mean_and_std(prepared.images, rows, padded_cases([prepared.cases[row] for row in rows], prepared))
+        std = max(std, 1e-3)
     return SystemConfig(
         system=params.system,
         method=params.method,
