@@ -83,8 +83,8 @@ def run(run: Run) -> None:
     chosen = [row for row in scored if row["mode"] == primary and row["foreground"] == scoring.foreground[0]]
     write_overlays(run.out, chosen, settings.overlays, images, labels, names, modes[primary], predicted.uncertainty)
     found = table["modes"][primary][scoring.foreground[0]]
-    mean = found["lesion"]["dice"]["mean"]
-    run.log(f"{primary}: Dice {mean:.3f} over {found['lesion']['images']} images" if mean is not None else "no lesion")
+    mean, count = found["lesion"]["dice"]["mean"], found["lesion"]["dice"]["n"]
+    run.log(f"{primary}: Dice {mean:.3f} over {count} images" if mean is not None else "no lesion")
     if "clean_subset" in table:
         clean = table["clean_subset"]
         score = clean["modes"][primary][scoring.foreground[0]]["lesion"]["dice"]["mean"]

@@ -12,54 +12,46 @@ from typing import Any
 import numpy as np
 
 from pipelines.runtime.bootstrap import group_interval
+from pipelines.runtime.per_case import COMPONENT_LIMIT, empty_column, lesion_free, missed, scored, seen, with_lesion
 
 Row = dict[str, Any]
 
 OVERLAP = ("dice", "iou", "dice_native", "iou_native")
 DISTANCES = ("hd95", "assd", "hd95_native", "assd_native", "hd95_mm", "assd_mm")
 CALIBRATION = ("ece", "brier", "ece_box", "brier_box", "ece_native", "brier_native")
-COMPONENT_LIMIT = 0.005  # share of the image above which a false component counts as a false lesion
 
 
 def aggregate(rows: Sequence[Row], draws: int, rng: np.random.Generator) -> dict[str, Any]:
     """Numbers of one arm, seed and mode.
 
     Returns a nested table: `lesion` with images, groups and, per metric, mean, median, sd, n, and the interval of Dice
-    over groups; `missed`, the images where exactly one mask is empty, and `found`, the distances on all the others;
-    `lesion_free` with the share of images that hold a false positive pixel, or a component over 0.5% of the image.
+    over groups; `vanished`, the lesions too small for the working size, left out of its scores; `missed`, the images
+    where exactly one mask is empty, and `found`, the distances on all the others; `lesion_free` with the share of
+    images that hold a false positive pixel, or a component over 0.5% of the image.
     `collapsed` says that no image of the part got a positive pixel, or every one got nothing else.
     """
-    with_lesion = [row for row in rows if row["target_area"] > 0]
-    without = [row for row in rows if row["target_area"] == 0]
     areas = [row["predicted_area"] for row in rows]
     return {
-        "lesion": _lesion(with_lesion, draws, rng),
-        "lesion_free": _lesion_free(without),
+        "lesion": _lesion(with_lesion(rows), draws, rng),
+        "lesion_free": _lesion_free(lesion_free(rows)),
         "collapsed": bool(areas) and (max(areas) == 0.0 or min(areas) == 1.0),
     }
 
 
 def _lesion(rows: Sequence[Row], draws: int, rng: np.random.Generator) -> dict[str, Any]:
     result: dict[str, Any] = {"images": len(rows), "groups": len({row["group"] for row in rows})}
-    # a lesion too small for the working size is no lesion there: nothing found would score 1. At native size it counts
-    seen = [row for row in rows if row["empty"] not in ("both", "target")]
-    result["vanished"] = len(rows) - len(seen)
+    found = seen(rows)
+    result["vanished"] = len(rows) - len(found)
     for metric in (*OVERLAP, *DISTANCES, *CALIBRATION):
-        chosen = rows if empty_column(metric) == "empty_native" else seen
-        result[metric] = summary(row[metric] for row in chosen)
-    if seen:
-        interval = group_interval([row["dice"] for row in seen], [row["group"] for row in seen], draws, rng)
+        result[metric] = summary(row[metric] for row in scored(rows, metric))
+    if found:
+        interval = group_interval([row["dice"] for row in found], [row["group"] for row in found], draws, rng)
         result["dice"] |= {"low": interval.low, "high": interval.high}
-    result["missed"] = sum(row["empty_native"] in ("target", "prediction") for row in rows)
+    result["missed"] = missed(rows)
     result["found"] = {
         metric: summary(row[metric] for row in rows if not row[empty_column(metric)]) for metric in DISTANCES
     }
     return result
-
-
-def empty_column(metric: str) -> str:
-    """The column that says whether a mask of this metric was empty: at native size or at working size."""
-    return "empty_native" if metric.endswith(("_native", "_mm")) else "empty"
 
 
 def _lesion_free(rows: Sequence[Row]) -> dict[str, Any]:
@@ -87,12 +79,12 @@ def summary(values: Iterable[float | None]) -> dict[str, Any]:
 
 
 def extremes(rows: Sequence[Row], count: int) -> dict[str, list[Row]]:
-    """The best, median and worst images with a lesion by Dice, `count` of each, no image twice.
+    """The best, median and worst images with a lesion by Dice at working size, `count` of each, no image twice.
 
-    With fewer than three times `count` images each kind gets a third of them, at least one while there is one. Ties
-    are broken by case name.
+    Lesions that vanish at that size have no such Dice. With fewer than three times `count` images each kind gets a
+    third of them, at least one while there is one. Ties are broken by case name.
     """
-    ordered = sorted((row for row in rows if row["target_area"] > 0), key=lambda row: (-row["dice"], row["case"]))
+    ordered = sorted(scored(rows, "dice"), key=lambda row: (-row["dice"], row["case"]))
     share = min(count, -(-len(ordered) // 3))
     best, rest = ordered[:share], ordered[share:]
     worst = rest[max(0, len(rest) - share) :]

@@ -105,7 +105,7 @@ def tiles(found: Gathered, rows: list[ArmRow]) -> list[dict[str, str]]:
     shown = []
     for row in rows:
         value = f"{row.dice.mean:.3f}" if row.dice else "not run"
-        note = f"{row.dice.low:.3f} to {row.dice.high:.3f}, {row.images} images" if row.dice else ""
+        note = f"{row.dice.low:.3f} to {row.dice.high:.3f}, {row.images - row.vanished} images" if row.dice else ""
         if row.leaked:
             clean = f"{row.clean.mean:.3f} without them" if row.clean else "no other"
             note += f", {row.leaked} of them known to train or val: {clean}"
@@ -153,6 +153,11 @@ def arms_note(rows: list[ArmRow]) -> str:
     text = f"{ran[0].images} test images with a lesion in {ran[0].groups} groups"
     if ran[0].lesion_free:
         text += f", and {ran[0].lesion_free} without one, counted for false positives alone"
+    if any(row.vanished for row in ran):
+        text += (
+            ". Lesions that vanish at the working size have no score there; the scores at native size and the missed "
+            "ones count them"
+        )
     if max(len(row.seeds) for row in ran) == 1:
         text += (
             ". One seed: the spread between trainings is not in these intervals, so a difference of a point is noise"
@@ -251,7 +256,7 @@ def numbers(found: Gathered, rows: list[ArmRow]) -> dict[str, Any]:
         name = row.arm if row.mode != "direct" or not _has_other_mode(rows, row.arm) else f"{row.arm}_direct"
         name = name if single else f"{name}_{row.foreground}"
         if not row.dice:
-            table[name] = "not run" if not row.seeds else "no lesion"
+            table[name] = "not run" if not row.seeds else "all lesions vanish" if row.vanished else "no lesion"
             continue
         entry: dict[str, Any] = {
             "dice": row.dice.mean,
@@ -265,6 +270,8 @@ def numbers(found: Gathered, rows: list[ArmRow]) -> dict[str, Any]:
         entry |= {key: value for key, value in row.means.items() if key != "dice" and value is not None}
         if row.false_positive is not None:
             entry["false_positive"] = row.false_positive
+        if row.vanished:
+            entry["vanished"] = row.vanished
         if row.leaked:
             entry |= {"leaked": row.leaked}
         if row.clean:

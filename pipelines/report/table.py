@@ -14,6 +14,7 @@ import numpy as np
 from pipelines.report.gather import Cell, Gathered
 from pipelines.runtime.bootstrap import Interval, group_interval
 from pipelines.runtime.errors import ArtifactError
+from pipelines.runtime.per_case import COMPONENT_LIMIT, lesion_free, missed, scored, seen, with_lesion
 from pipelines.runtime.randomness import numpy_generator_for
 
 CONTROL = "control"
@@ -21,14 +22,12 @@ AVERAGED = (
     *("dice", "iou", "hd95", "assd", "ece", "brier", "ece_box", "brier_box"),
     *("dice_native", "iou_native", "hd95_native", "assd_native", "hd95_mm", "assd_mm"),
 )
-MISSED = ("target", "prediction")  # exactly one of the two masks is empty
-COMPONENT_LIMIT = 0.005  # share of the image above which a false component counts as a false lesion
 
 
 @dataclass(frozen=True)
 class SiteScore:
     """Of the test images of one site: those with a lesion, their groups, Dice over groups; those without one, and the
-    share of them with a false positive pixel.
+    share of them with a false positive pixel; vanished: lesions that Dice leaves out, as in `ArmRow`.
     """
 
     site: str
@@ -37,14 +36,17 @@ class SiteScore:
     dice: Interval | None
     lesion_free: int
     false_positive: float | None
+    vanished: int = 0
 
 
 @dataclass(frozen=True)
 class ArmRow:
     """One line: an arm under one way of prediction for one foreground class.
 
-    seeds: those that ran; missing: those of params that did not. means: metric -> mean over images with a lesion, None
-    where no image has it. per_image: Dice of each, averaged over seeds. copies: synthetic images that copy a test image
+    seeds: those that ran; missing: those of params that did not. images: with a lesion; vanished: those of them whose
+    lesion is too small for the working size: scores at that size (Dice, gain, per_image, ...) leave them out, scores at
+    native size and `missed` do not. means: metric -> mean over the images that it is defined for, None where there is
+    none. per_image: Dice of each, averaged over seeds. copies: synthetic images that copy a test image
     (flagged, hard), where the arm saw synthetic images. gain: against the control, by image and seed. by_call: mean
     Dice after each call of the denoiser. leaked: images with a lesion that train or val knows; clean: Dice over all
     others, where there are leaked ones. sites: where the test images are of several.
@@ -73,6 +75,7 @@ class ArmRow:
     leaked: int = 0
     clean: Interval | None = None
     sites: tuple[SiteScore, ...] = ()
+    vanished: int = 0
 
 
 def arm_rows(found: Gathered, draws: int) -> list[ArmRow]:
@@ -95,16 +98,15 @@ def arm_row(
     """The numbers of one arm from its cells (one per seed)."""
     arm = cells[0].arm
     tables = [_rows(cell, mode, foreground) for cell in cells]
-    lesion = [row for row in tables[0] if float(row["target_area"]) > 0]
-    free = [[row for row in table if float(row["target_area"]) == 0] for table in tables]
-    groups = [row["group"] for row in lesion]
-    dice = column(tables, lesion, "dice")
+    lesion, free = with_lesion(tables[0]), [lesion_free(table) for table in tables]
+    visible = seen(lesion)
+    dice = column(tables, visible, "dice")
     copies = cells[0].metrics.get("copies_of_test")
     hard = bool(copies and copies["hard"])
     known = [row for row in lesion if row["leaked"] != "true"]
     leaks = len(known) < len(lesion)
     rng = numpy_generator_for(0, f"report/{arm}/{mode}/{foreground}", 0)
-    per_seed = [float(np.mean(values)) for values in dice.T] if lesion else []
+    per_seed = [float(np.mean(values)) for values in dice.T] if visible else []
     return ArmRow(
         arm=arm,
         mode=mode,
@@ -112,12 +114,12 @@ def arm_row(
         seeds=tuple(cell.seed for cell in cells),
         missing=missing,
         images=len(lesion),
-        groups=len(set(groups)),
-        dice=group_interval(dice, groups, draws, rng) if lesion else None,
+        groups=len({row["group"] for row in lesion}),
+        dice=group_interval(dice, [row["group"] for row in visible], draws, rng) if visible else None,
         seed_sd=float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else None,
-        median=float(np.median(dice.mean(axis=1))) if lesion else None,
-        means={metric: mean_of(column(tables, lesion, metric)) for metric in AVERAGED},
-        missed=float(np.mean([sum(row["empty"] in MISSED for row in _same(table, lesion)) for table in tables])),
+        median=float(np.median(dice.mean(axis=1))) if visible else None,
+        means={metric: mean_of(column(tables, scored(lesion, metric), metric)) for metric in AVERAGED},
+        missed=float(np.mean([missed(_same(table, lesion)) for table in tables])),
         false_positive=_share(free, "predicted_area", 0.0),
         false_component=_share(free, "largest_component", COMPONENT_LIMIT),
         lesion_free=len(free[0]),
@@ -129,8 +131,9 @@ def arm_row(
             cell.metrics.get("modes", {}).get(mode, {}).get(foreground, {}).get("collapsed") for cell in cells
         ),
         leaked=len(lesion) - len(known),
-        clean=dice_interval(tables, known, draws, f"{arm}/{mode}/{foreground}/clean") if leaks else None,
+        clean=dice_interval(tables, seen(known), draws, f"{arm}/{mode}/{foreground}/clean") if leaks else None,
         sites=site_scores(tables, f"{arm}/{mode}/{foreground}", draws),
+        vanished=len(lesion) - len(visible),
     )
 
 
@@ -150,11 +153,11 @@ def site_scores(tables: list[list[dict[str, str]]], stream: str, draws: int) -> 
     scores = []
     for name in names if len(names) > 1 else []:
         own = [row for row in tables[0] if row["site"] == name]
-        lesion = [row for row in own if float(row["target_area"]) > 0]
-        free = [_same(table, [row for row in own if float(row["target_area"]) == 0]) for table in tables]
-        groups = len({row["group"] for row in lesion})
-        dice = dice_interval(tables, lesion, draws, f"{stream}/site/{name}")
-        scores.append(SiteScore(name, len(lesion), groups, dice, len(free[0]), _share(free, "predicted_area", 0.0)))
+        lesion, free = with_lesion(own), [_same(table, lesion_free(own)) for table in tables]
+        groups, visible = len({row["group"] for row in lesion}), seen(lesion)
+        dice = dice_interval(tables, visible, draws, f"{stream}/site/{name}")
+        false, vanished = _share(free, "predicted_area", 0.0), len(lesion) - len(visible)
+        scores.append(SiteScore(name, len(lesion), groups, dice, len(free[0]), false, vanished))
     return tuple(scores)
 
 
@@ -170,12 +173,12 @@ def gain(found: Gathered, cells: list[Cell], mode: str, foreground: str, draws: 
         return None
     ours = [_rows(cell, mode, foreground) for cell, _ in pairs]
     theirs = [_rows(other, mode, foreground) for _, other in pairs]
-    lesion = [row for row in ours[0] if float(row["target_area"]) > 0]
-    if not lesion:
+    visible = scored(ours[0], "dice")
+    if not visible:
         return None
-    difference = column(ours, lesion, "dice") - column(theirs, lesion, "dice")
+    difference = column(ours, visible, "dice") - column(theirs, visible, "dice")
     rng = numpy_generator_for(0, f"report/gain/{arm}/{mode}/{foreground}", 0)
-    return group_interval(difference, [row["group"] for row in lesion], draws, rng)
+    return group_interval(difference, [row["group"] for row in visible], draws, rng)
 
 
 def mean_by_call(cells: list[Cell], foreground: str) -> tuple[float, ...]:

@@ -102,3 +102,9 @@ def test_a_lesion_too_small_for_the_working_size_is_not_scored_there_but_counts_
     assert found["dice"]["n"] == 2
     assert found["dice_native"]["mean"] == pytest.approx((0.6 + 0.8 + 0.0) / 3)
     assert found["missed"] == 1
+    chosen = extremes([row("a", 0.6), row("b", 0.8), vanished], 2)
+    assert {kind: [r["case"] for r in rows] for kind, rows in chosen.items()} == {
+        "best": ["b"],
+        "median": [],
+        "worst": ["a"],
+    }

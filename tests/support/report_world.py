@@ -252,12 +252,13 @@ def line(
     mode: str = "refine",
     area: float = 0.1,
     empty: str = "",
+    empty_native: str | None = None,
     predicted: float = 0.1,
     site: str = "",
     leaked: bool = False,
 ) -> dict:
     row = {"case": case, "group": case[0], "mode": mode, "foreground": "lesion", "empty": empty, "site": site}
-    row |= {"leaked": "true" if leaked else "false"}
+    row |= {"leaked": "true" if leaked else "false", "empty_native": empty if empty_native is None else empty_native}
     row |= {"target_area": str(area), "predicted_area": str(predicted), "largest_component": str(predicted)}
     return row | dict.fromkeys(AVERAGED, str(dice)) | {"hd95_mm": "", "assd_mm": ""}
 

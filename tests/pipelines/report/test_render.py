@@ -3,8 +3,19 @@ from dataclasses import replace
 import pytest
 
 from pipelines.report.gather import Gathered
-from pipelines.report.render import COLORS, arms_note, charts, curve_tables, numbers, sharing, simulated, tiles, title
-from pipelines.report.table import ArmRow, SiteScore
+from pipelines.report.render import (
+    COLORS,
+    arms_note,
+    charts,
+    curve_tables,
+    numbers,
+    page,
+    sharing,
+    simulated,
+    tiles,
+    title,
+)
+from pipelines.report.table import AVERAGED, ArmRow, SiteScore
 from pipelines.runtime.bootstrap import Interval
 from segmentation import overlays
 from tests.support.report_world import gathered, line
@@ -67,6 +78,21 @@ def test_leaks_and_sites_stand_beside_the_score(found):
     (tile,) = tiles(found, [row])
     assert tile["note"] == "0.600 to 0.800, 5 images, 2 of them known to train or val: 0.650 without them"
     assert tiles(found, [replace(row, clean=None)])[0]["note"].endswith("known to train or val: no other")
+
+
+def test_vanished_lesions_are_counted_beside_the_score(found):
+    row = replace(ROW, vanished=2, means=dict.fromkeys(AVERAGED, 0.5))
+    assert numbers(found, [row])["both"]["vanished"] == 2
+    assert "vanished" not in numbers(found, [ROW])["both"]
+    assert tiles(found, [row])[0]["note"] == "0.600 to 0.800, 3 images"
+    assert "Lesions that vanish at the working size have no score there" in arms_note([row])
+    assert "vanish" not in arms_note([ROW])
+    none = replace(ROW, dice=None, images=2, vanished=2)
+    assert numbers(found, [none])["both"] == "all lesions vanish"
+    found.selection = replace(found.selection, blocks={"segmenter.system": "unet"})
+    found.dataset |= {"terms": "none", "citation": "nobody"}
+    assert "2 of 5 vanish" in page(found, [row], partial=False)
+    assert "every lesion vanishes at the working size" in page(found, [none], partial=False)
 
 
 def test_a_system_without_diffusion_keeps_its_plain_name(found):

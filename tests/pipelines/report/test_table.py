@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 
 from pipelines.report.table import arm_rows
+from pipelines.runtime.artifacts import read_csv, write_csv
 from pipelines.runtime.errors import ArtifactError
+from segmentation.scores import COLUMNS, Scoring, score_all
+from segmentation.statistics import aggregate
 from tests.support.report_world import gathered, line
 
 
@@ -103,3 +106,46 @@ def test_sites_are_scored_apart():
     assert (second.site, second.images, second.groups, second.lesion_free) == ("B", 2, 1, 2)
     assert (first.dice.mean, second.dice.mean) == pytest.approx((0.5, 0.35))
     assert second.false_positive == 0.5
+
+
+def vanished(case, native, **more):
+    """Nothing is predicted, and the lesion has no pixel at working size: both masks are empty there."""
+    return line(case, 1.0, empty="both", empty_native="prediction", **more) | {"dice_native": str(native)}
+
+
+def test_lesions_that_vanish_at_working_size_score_at_native_size_alone():
+    lines = [line("a1", 0.2), line("b1", 0.4, leaked=True), vanished("c1", 0.0), vanished("c2", 0.0, site="B")]
+    control = [row | {"dice": "0.1"} for row in lines]
+    _, row = arm_rows(gathered({("control", 0): control, ("real", 0): lines}, ("control", "real"), (0,)), 200)
+    assert (row.images, row.vanished, row.groups, row.missed) == (4, 2, 3, 2.0)
+    assert (row.dice.mean, row.median, row.means["iou"]) == pytest.approx((0.3, 0.3, 0.3))
+    assert row.means["dice_native"] == pytest.approx((0.2 + 0.4) / 4)
+    assert row.per_image == pytest.approx((0.2, 0.4))
+    assert (row.leaked, row.clean.mean, row.gain.mean) == (1, pytest.approx(0.2), pytest.approx(0.2))
+    first, second = row.sites
+    assert (first.images, first.vanished, first.dice.mean) == (3, 1, pytest.approx(0.3))
+    assert (second.images, second.vanished, second.dice) == (1, 1, None)
+    (row,) = arm_rows(gathered({("real", 0): lines[2:]}, ("real",), (0,)), 200)
+    assert (row.dice, row.median, row.gain, row.images, row.vanished) == (None, None, None, 2, 2)
+
+
+def test_report_and_evaluate_give_the_same_numbers(tmp_path):
+    """Four images of 640 pixels scored at 64, nothing predicted but in the first; three lesions vanish."""
+    place = {"class": "x", "site": "", "inner_top": "0", "inner_left": "0", "inner_height": "64", "inner_width": "64"}
+    place |= {"width": "640", "height": "640", "spacing_x": "", "spacing_y": ""}
+    natives, labels = np.zeros((4, 640, 640), np.uint8), np.zeros((4, 64, 64), np.uint8)
+    natives[0, 100:300, 100:300] = labels[0, 10:30, 10:30] = 1
+    natives[1:, 101:104, 101:104] = 1
+    probability = np.zeros((4, 1, 64, 64), np.float32)
+    probability[0, 0, 10:30, 10:20] = 1
+    cases = [place | {"case": name} for name in "abcd"]
+    groups = {name: name for name in "abcd"}
+    rows = score_all(probability, labels, natives, cases, groups, set(), "direct", Scoring(("lesion",), 15, 0.2))
+    evaluated = aggregate(rows, 200, np.random.default_rng(0))["lesion"]
+    write_csv(tmp_path / "per_case.csv", rows, COLUMNS)
+    (row,) = arm_rows(gathered({("real", 0): read_csv(tmp_path / "per_case.csv")}, ("real",), (0,)), 200)
+    assert row.dice.mean == evaluated["dice"]["mean"] == pytest.approx(2 / 3)
+    assert (row.images, row.vanished, row.missed) == (4, 3, 3.0)
+    assert (evaluated["images"], evaluated["vanished"], evaluated["missed"]) == (4, 3, 3)
+    for metric, value in row.means.items():
+        assert value == evaluated[metric]["mean"], metric
