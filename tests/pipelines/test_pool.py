@@ -112,13 +112,13 @@ def test_the_others_join_with_their_groups(world: Path) -> None:
     pool = load_pool(world / "data/pool")
     train = f"case-{labeled_case(world):03d}"
     assert {case["case"]: case["group"] for case in pool.cases} == {
-        "extra/free-0": "extra/p2",
-        "extra/free-1": "extra/p2",
-        "extra/free-2": "extra/free-2",
-        "extra/free-3": "extra/free-3",
+        "extra/free-0": "patient extra/p2",
+        "extra/free-1": "patient extra/p2",
+        "extra/free-2": "image extra/free-2",
+        "extra/free-3": "image extra/free-3",
         "extra/twin": train,
-        "more/double": "extra/free-2",  # the same image in two sources: kept twice, one group
-        "more/free-0": "more/free-0",
+        "more/double": "image extra/free-2",  # the same image in two sources: kept twice, one group
+        "more/free-0": "image more/free-0",
     }
     assert [case["source"] for case in pool.cases] == ["extra"] * 5 + ["more"] * 2
     place = [case["case"] for case in pool.cases].index("more/free-0")
