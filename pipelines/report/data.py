@@ -53,12 +53,16 @@ def protocol(found: Gathered) -> list[tuple[str, str]]:
         ("several masks of one image", "merged, those of one class to one mask"),
         ("size of the scores", f"{size[1]} x {size[0]} pixels; native too{', of a reduced copy' if reduced else ''}"),
         ("averages", "over images, each image the same weight"),
-        ("names of patients or lesions", _identity(report["identity_published"])),
+        ("names of patients or lesions", _identity(report["images_with_identity"], report["images"])),
     ]
 
 
-def _identity(published: bool) -> str:
-    return "published" if published else "not published: patient identity unknown, groups are near-duplicates only"
+def _identity(named: int, images: int) -> str:
+    if not named:
+        return "not published: patient identity unknown, groups are near-duplicates only"
+    if named == images:
+        return "published"
+    return f"published for {named} of {images} images; the others are grouped by near-duplicates only"
 
 
 def parts(found: Gathered) -> list[dict[str, Any]]:
@@ -81,7 +85,7 @@ def leaks(found: Gathered) -> list[tuple[str, str]]:
         ("groups that lie in more than one part", str(report["groups_that_cross_parts"])),
         ("groups of several patients, lesions or images, joined by near-duplicates", str(len(report["merged_groups"]))),
         *([] if "literature" in report else [moved]),
-        ("groups whose images have different classes", str(len(report["class_conflicts"]))),
+        ("groups with duplicates of unequal class", str(len(report["class_conflicts"]))),
         ("of these, with images in test", str(test["class_conflicts_in_test"])),
     ]
 

@@ -151,10 +151,11 @@ def count_parts(prepared: Prepared, split: Path, fraction: float) -> list[tuple[
 
 
 def read_leakage(split: Path) -> Any:
-    """leakage.json; ArtifactError for one of an earlier version, which does not say by which protocol it was made."""
+    """leakage.json; ArtifactError for one of an earlier version, which does not say all that the page tells."""
     found = read_json(split / "leakage.json")
-    if "protocol" not in found:
-        raise ArtifactError(f"{split / 'leakage.json'}: expected the protocol, found none; run `dvc repro`")
+    for key, meaning in (("protocol", "the protocol"), ("images_with_identity", "the number of images with identity")):
+        if key not in found:
+            raise ArtifactError(f"{split / 'leakage.json'}: expected {meaning}, found none; run `dvc repro`")
     return found
 
 

@@ -13,11 +13,15 @@ Rows = Sequence[Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Unit:
-    """The members of a group that have one published identity and one part of the owner's; rows: of cases.csv."""
+    """The members of a group that have one published identity and one part of the owner's; rows: of cases.csv.
+
+    conflict: two of the rows are duplicates of unequal class, without any image of another unit between them.
+    """
 
     identity: str
     official: str
     rows: tuple[int, ...]
+    conflict: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,11 @@ def find_groups(cases: Rows, duplicates: Rows) -> list[Group]:
     members: dict[int, list[int]] = {}
     for row, root in enumerate(connected_groups(len(cases), edges)):
         members.setdefault(root, []).append(row)
-    contradicted = conflict_rows([case["class"] for case in cases], duplicate_clusters(cases, duplicates))
-    return _with_names([_group(cases, rows, contradicted) for rows in members.values()], cases)
+    classes = [case["class"] for case in cases]
+    contradicted = conflict_rows(classes, duplicate_clusters(cases, duplicates))
+    inside = [(a, b) for a, b in duplicate_edges(cases, duplicates) if _unit_key(cases[a]) == _unit_key(cases[b])]
+    alone = conflict_rows(classes, connected_groups(len(cases), inside))
+    return _with_names([_group(cases, rows, contradicted, alone) for rows in members.values()], cases)
 
 
 def duplicate_edges(cases: Rows, duplicates: Rows) -> list[tuple[int, int]]:
@@ -74,21 +81,25 @@ def duplicate_clusters(cases: Rows, duplicates: Rows) -> list[int]:
 
 def restrict(group: Group, rows: set[int]) -> Group | None:
     """The group with these rows alone, under its own name and key; None without one."""
-    units = (Unit(unit.identity, unit.official, tuple(row for row in unit.rows if row in rows)) for unit in group.units)
+    units = (replace(unit, rows=tuple(row for row in unit.rows if row in rows)) for unit in group.units)
     kept = tuple(unit for unit in units if unit.rows)
     if not kept:
         return None
     return replace(group, rows=tuple(row for row in group.rows if row in rows), units=kept)
 
 
-def _group(cases: Rows, rows: Sequence[int], contradicted: set[int]) -> Group:
+def _unit_key(case: Mapping[str, str]) -> tuple[str, str]:
+    return case["identity"] or case["case"], case["official_part"]
+
+
+def _group(cases: Rows, rows: Sequence[int], contradicted: set[int], alone: set[int]) -> Group:
+    """contradicted, alone: rows with a duplicate of unequal class in the group, and in their own unit."""
     units: dict[tuple[str, str], list[int]] = {}
     for row in rows:
-        case = cases[row]
-        units.setdefault((case["identity"] or case["case"], case["official_part"]), []).append(row)
+        units.setdefault(_unit_key(cases[row]), []).append(row)
     key = min(identity for identity, _ in units)
     classes = tuple(sorted({cases[row]["class"] for row in rows}))
-    members = tuple(Unit(*name, tuple(own)) for name, own in sorted(units.items()))
+    members = tuple(Unit(*name, tuple(own), not alone.isdisjoint(own)) for name, own in sorted(units.items()))
     return Group(key, key, tuple(sorted(rows)), classes, members, conflict=not contradicted.isdisjoint(rows))
 
 

@@ -120,10 +120,10 @@ def _unlike(cases: Rows, part: str, rows: Sequence[int], whole: Sequence[int], i
 
 
 def moved_by_joining(cases: Rows, groups: Sequence[Group], division: Division, draw: Draw) -> list[dict[str, Any]]:
-    """Groups that lie elsewhere than some of their members would alone, from the data at hand and nothing else.
+    """Groups that lie elsewhere than one of their units would alone, from the data at hand and nothing else.
 
-    A case that is added can only move a group that it joins, and that group is then in this list: one of its identities
-    had another part before.
+    A case that is added can only move a group that it joins. That group is then in this list, as one of its identities
+    had another part before, or, where the case contradicts an image of its own patient, among the class conflicts.
     """
     listed = []
     for group in groups:
@@ -168,8 +168,10 @@ def describe_split(
         "protocol": protocol,
         "seed": draw.seed,
         "dataset": draw.dataset,
+        "carved": division.rule.carve,  # val was taken from the train part of the owner, or of the lists
+        "images": len(cases),
         # Names of images stand in for patients where nothing is published: say so, it weakens what a split can promise.
-        "identity_published": any(case["identity"] for case in cases),
+        "images_with_identity": sum(bool(case["identity"]) for case in cases),
         "groups": len(groups),
         "placed_by": dict(sorted(reasons.items())),
         "groups_that_cross_parts": sum(len({division.parts[row] for row in group.rows}) > 1 for group in groups),

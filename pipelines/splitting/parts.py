@@ -41,7 +41,9 @@ class Draw:
 
 @dataclass(frozen=True)
 class Rule:
-    """official: keep the owner's parts. carve: take val from the owner's train part, as the owner names none."""
+    """official: keep the owner's parts. carve: val is taken from the train part of the owner (or of the published
+    lists), who names none.
+    """
 
     official: bool = False
     carve: bool = False
@@ -90,8 +92,8 @@ def place(group: Group, draw: Draw, rule: Rule) -> Placed:
 
 
 def alone(unit: Unit, draw: Draw, rule: Rule) -> str:
-    """The part that a unit would have as a group of its own with one class."""
-    return place(Group(unit.identity, unit.identity, unit.rows, ("",), (unit,)), draw, rule).part
+    """The part that a unit would have as a group of its own."""
+    return place(Group(unit.identity, unit.identity, unit.rows, ("",), (unit,), unit.conflict), draw, rule).part
 
 
 def too_few(

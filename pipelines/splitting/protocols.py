@@ -46,14 +46,14 @@ def divide(
 
 
 def official_rule(cases: Rows) -> Rule:
-    """Keep the owner's parts; val is taken from train where the owner names none. DataError without any part."""
+    """Keep the owner's parts; val is taken from train where the owner names no val. DataError without any part."""
     given = {case["official_part"] for case in cases} - {"", EXTERNAL}
     if not given:
         raise DataError(
             "split.protocol official: expected train, val or test of the owner for some case, found none; set "
             "split.protocol: clean"
         )
-    return Rule(official=True, carve="val" not in given)
+    return Rule(official=True, carve="train" in given and "val" not in given)
 
 
 def by_group(cases: Rows, groups: Sequence[Group], draw: Draw, rule: Rule) -> Division:
@@ -116,4 +116,4 @@ def by_list(cases: Rows, groups: Sequence[Group], draw: Draw, dataset: Mapping[s
         "test": {"images": len(scored), "sha256": literature.list_digest(scored)},
         "note": "train and val together are the published training list; sha256 is of the sorted names, one to a line",
     }
-    return Division(tuple(parts), placed, Rule(), (), {"literature": facts})
+    return Division(tuple(parts), placed, Rule(carve=True), (), {"literature": facts})

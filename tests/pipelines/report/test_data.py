@@ -25,6 +25,27 @@ def test_a_clean_split_says_so(found):
     assert data.sites(found) == data.excluded(found) == []
 
 
+@pytest.mark.parametrize(
+    ("identities", "expected"),
+    [
+        (("p", "q", "q"), "published"),
+        (("p", "", ""), "published for 1 of 3 images; the others are grouped by near-duplicates only"),
+        (("", "", ""), "not published: patient identity unknown, groups are near-duplicates only"),
+    ],
+)
+def test_how_many_images_have_a_patient(found, identities, expected):
+    rows = [case(name, identity) for name, identity in zip("abc", identities, strict=True)]
+    found.leakage = leakage_of(rows, [], ("train", "val", "test"))[0]
+    assert dict(data.protocol(found))["names of patients or lesions"] == expected
+
+
+def test_class_conflicts_are_of_duplicates(found):
+    """The patient's lesions of two classes are none; the two near-duplicates are."""
+    rows = [case("a", "p"), case("b", "p", "malignant"), case("c", "q"), case("d", "q", "malignant"), case("e")]
+    found.leakage = leakage_of(rows, [pair("c", "d")], ("train", "train", "train", "train", "test"))[0]
+    assert dict(data.leaks(found))["groups with duplicates of unequal class"] == "1"
+
+
 def test_literature_has_its_leaks_in_words(found):
     """Of three test images one is a copy of a train image; one has no lesion."""
     rows = [case("a"), case("v"), case("t"), case("u", area=0.0), case("w")]

@@ -201,3 +201,7 @@ def test_a_split_of_an_earlier_version_is_named(world, capsys):
     world.publish_known("data/split")
     assert run_stage(partial_stage(), [], root=world.root) == 1
     assert "leakage.json: expected the protocol, found none; run `dvc repro`" in capsys.readouterr().err
+    write_json(folder / "leakage.json", {"protocol": "clean", "identity_published": True})
+    world.publish_known("data/split")
+    assert run_stage(partial_stage(), [], root=world.root) == 1
+    assert "expected the number of images with identity, found none" in capsys.readouterr().err

@@ -20,6 +20,19 @@ def test_units_tell_identity_and_the_owners_part():
     assert group.official == {"", "train"}
 
 
+def test_units_know_the_contradictions_that_are_their_own():
+    """p contradicts itself; q's images are joined over an image of r, and none of the two does."""
+    cases = [case("a", "p"), case("b", "p", "malignant"), case("c", "q"), case("d", "q", "malignant"), case("e", "r")]
+    groups = {group.name: group for group in find_groups(cases, [pair("a", "b"), pair("c", "e"), pair("d", "e")])}
+    assert groups["p"].conflict
+    assert groups["p"].units == (Unit("p", "", (0, 1), conflict=True),)
+    assert groups["q"].conflict
+    assert groups["q"].units == (Unit("q", "", (2, 3)), Unit("r", "", (4,)))
+    kept = restrict(groups["p"], {0, 1})
+    assert kept is not None
+    assert kept.units == groups["p"].units
+
+
 def test_a_case_called_like_a_patient_is_another_group_with_a_hash_of_its_own_name():
     """Patients 1 ... 9 in groups.csv beside images 1 ... 99: the folder of many a user."""
     cases = [case("1"), case("2", "1"), case("3", "1"), case("1 (image)")]

@@ -5,7 +5,7 @@ from pipelines.splitting.leakage import describe_leaks, describe_parts, describe
 from pipelines.splitting.parts import HASH, LISTED, Placed, Rule
 from pipelines.splitting.protocols import Division
 from pipelines.splitting.ranks import SIZES
-from tests.support.split_sets import SHARES, case, divided, draw, pair
+from tests.support.split_sets import EVEN, SHARES, case, divided, draw, pair
 
 
 def test_leaks_by_hand():
@@ -98,6 +98,48 @@ def test_a_group_lists_what_its_members_would_have_alone():
     groups, own = divided(cases, [pair(test, "zz")], draw())
     (entry,) = moved_by_joining(cases, groups, own, draw())
     assert (entry["group"], entry["part"], entry["reason"]) == (test, "train", "class conflict")
+
+
+def test_a_patient_that_nobody_joined_was_not_moved_by_joining():
+    """Two images of one patient contradict each other: in train by that, which class_conflicts says."""
+    patient = next(name for name in (f"p{index}" for index in range(99)) if draw().part(name) == "test")
+    cases = [*(case(f"c{index:02d}") for index in range(60)), case("x", patient), case("y", patient, "malignant")]
+    groups, own = divided(cases, [pair("x", "y")], draw())
+    assert own.parts[-2:] == ("train", "train")
+    assert moved_by_joining(cases, groups, own, draw()) == []
+    report = describe_split("clean", cases, [pair("x", "y")], groups, own, draw())
+    assert report["class_conflicts"] == {patient: ["x", "y"]}
+    other = next(row["case"] for row in cases if draw().part(row["case"]) == "test")
+    groups, own = divided(cases, [pair("x", "y"), pair("x", other)], draw())
+    (entry,) = moved_by_joining(cases, groups, own, draw())
+    assert {unit["identity"]: unit["part_alone"] for unit in entry["identities"]} == {patient: "train", other: "test"}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "given", "carved"),
+    [
+        ("clean", ("train", "test"), False),
+        ("official", ("train", "test"), True),
+        ("official", ("train", "val", "test"), False),
+        ("official", ("test",), False),
+    ],
+)
+def test_report_says_whether_val_was_carved(protocol, given, carved):
+    """The owner's first val case ends it; where the owner names no train part, val is hashed."""
+    cases = [case(f"c{index:02d}", official=(*given, "")[index % (len(given) + 1)]) for index in range(80)]
+    groups, own = divided(cases, [], draw(), protocol)
+    assert describe_split(protocol, cases, [], groups, own, draw())["carved"] is carved
+    in_train = [row for row in range(80) if cases[row]["official_part"] == "train"]
+    if protocol == "official":
+        assert any(own.parts[row] == "val" for row in in_train) is carved
+
+
+@pytest.mark.parametrize("named", [0, 1, 10])
+def test_images_with_a_published_identity_are_counted(named):
+    cases = [case(f"c{index}", "p" * (index + 1) if index < named else "") for index in range(10)]
+    groups, own = divided(cases, [], draw(1, EVEN))
+    report = describe_split("clean", cases, [], groups, own, draw(1, EVEN))
+    assert (report["images_with_identity"], report["images"]) == (named, 10)
 
 
 @pytest.mark.parametrize("protocol", ["clean", "official"])

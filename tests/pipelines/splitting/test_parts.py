@@ -60,3 +60,6 @@ def test_alone_is_the_part_of_the_unit_without_its_group():
     assert alone(Unit("x", "external", (0,)), draw(), Rule()) == "test"
     assert alone(Unit("x", "val", (0,)), draw(), Rule(official=True)) == "val"
     assert alone(Unit("x", "val", (0,)), draw(), Rule()) == draw().part("x")
+    tested = next(name for name in map(str, range(99)) if draw().part(name) == "test")
+    assert alone(Unit(tested, "", (0, 1)), draw(), Rule()) == "test"
+    assert alone(Unit(tested, "", (0, 1), conflict=True), draw(), Rule()) == "train"

@@ -101,7 +101,9 @@ def test_adding_a_case_moves_only_the_groups_that_it_joins_and_these_are_listed(
         for unit in entry["identities"]
         for name in unit["cases"]
     }
-    assert {cases[row]["case"] for row in moved} <= listed
+    # a patient whose new image contradicts an old one goes to train by itself: that is listed as a class conflict
+    own = {more[row]["case"] for group in groups if any(unit.conflict for unit in group.units) for row in group.rows}
+    assert {cases[row]["case"] for row in moved} <= listed | own
 
 
 @FEW
