@@ -8,7 +8,7 @@ opened.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ import numpy as np
 
 from pipelines.datasets.case import groups_of, load_prepared
 from pipelines.datasets.duplicates import Descriptors, Rule, describe, find_pairs, find_pairs_between
-from pipelines.datasets.pooling import Decision, Member, decide_pool, qualified
+from pipelines.datasets.pooling import HELD_OUT, Decision, Member, decide_pool, qualified
 from pipelines.runtime.artifacts import ArrayWriter, load_array, read_csv, read_json, write_csv, write_json
 from pipelines.runtime.errors import ArtifactError
 from pipelines.runtime.stage import Run, Stage, run_stage
+from pipelines.splitting.parts import EXTERNAL
 
 COLUMNS = (
     *("case", "source", "class", "site", "group", "width", "height"),
@@ -52,12 +53,28 @@ def run(run: Run) -> None:
     ours, rule = describe_all([source.folder for source in sources]), Rule(**run.params.prepare.duplicates.model_dump())
     within = find_pairs(ours, rule)
     across = find_pairs_between(ours, describe_all([run.inputs["prepared"]]), rule) if names else []
-    decision = decide_pool(names, identities, within, across, main)
+    official = [case["official_part"] for source in sources for case in source.cases]
+    external = {row for row, part in enumerate(official) if part == EXTERNAL}
+    decision = decide_pool(names, identities, within, across, main, external)
+    found = report(sources, decision, names, published_names(prepared.cases, parts))
     write(run.out, sources, decision, names, shape)
-    for source in report(sources, decision):
+    write_json(run.out / "pool.json", found)
+    for source in found["sources"]:
         run.log(f"{source['name']}: {source['images']} images join, {source['excluded']} are left out")
     for reason, count in sorted(Counter(item.reason for item in decision.excluded).items()):
         run.log(f"left out: {count} x {reason}")
+    for warning in found["warnings"]:
+        run.log(f"warning: {warning}")
+
+
+def published_names(cases: Sequence[Mapping[str, str]], parts: Mapping[str, str]) -> dict[str, set[str]]:
+    """What of the dataset's val and test a further set may share unseen.
+
+    identity: patients, lesions or videos in val or test; site: sites that only val and test have.
+    """
+    held_out = {key: {case[key] for case in cases if parts[case["case"]] in HELD_OUT} for key in ("identity", "site")}
+    trained = {case["site"] for case in cases if parts[case["case"]] not in HELD_OUT}
+    return {"identity": held_out["identity"] - {""}, "site": held_out["site"] - trained - {""}}
 
 
 def read_source(name: str, folder: Path, shape: tuple[int, ...], resize: str) -> Source:
@@ -80,28 +97,78 @@ def describe_all(folders: Sequence[Path]) -> Descriptors:
     return Descriptors(tuple(pixels), np.concatenate(thumbnails) if thumbnails else describe([]).thumbnails)
 
 
-def report(sources: Sequence[Source], decision: Decision) -> list[dict[str, Any]]:
-    """pool.json's line of each source, by the order of params."""
-    owner = [source.name for source in sources for _ in source.cases]
-    joined = Counter(owner[row] for row in decision.groups)
-    left_out = Counter(owner[item.row] for item in decision.excluded)
-    return [
-        {
-            "name": source.name,
-            "images": joined[source.name],
-            "excluded": left_out[source.name],
-            "terms": source.facts["terms"],
-            "citation": source.facts["citation"],
-            "phantom": source.facts["phantom"],
+def report(
+    sources: Sequence[Source], decision: Decision, names: Sequence[str], held_out: Mapping[str, set[str]]
+) -> dict[str, Any]:
+    """pool.json: a line of each source by the order of params, bridges, and warnings in words.
+
+    held_out: of `published_names`. Names are compared as they stand, of images that join; a phantom's patients and
+    sites are simulated, whatever their names.
+    """
+    places = [(source.name, case) for source in sources for case in source.cases]
+    left_out = Counter(places[item.row][0] for item in decision.excluded)
+    lines = []
+    for source in sources:
+        joined = [places[row][1] for row in decision.groups if places[row][0] == source.name]
+        shared = {
+            key: sorted({case[key] for case in joined} & known) if not source.facts["phantom"] else []
+            for key, known in held_out.items()
         }
-        for source in sources
+        lines.append(
+            {
+                "name": source.name,
+                "images": len(joined),
+                "excluded": left_out[source.name],
+                "named_like_held_out": len(shared["identity"]),
+                "held_out_sites": shared["site"],
+                "terms": source.facts["terms"],
+                "citation": source.facts["citation"],
+                "phantom": source.facts["phantom"],
+            }
+        )
+    bridges = [{"case": names[item.row], "group": item.group, "held_out": item.held_out} for item in decision.bridges]
+    return {
+        "sources": lines,
+        "images": len(decision.groups),
+        "bridges": bridges,
+        "warnings": [*warnings_of(lines), *bridge_warnings(bridges)],
+    }
+
+
+def warnings_of(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a person must look at before images of these sources are trained on."""
+    found = []
+    for line in lines:
+        if count := line["named_like_held_out"]:
+            found.append(
+                f"{line['name']}: {count} patients, lesions or videos of images that join have names of val or test "
+                "patients of the dataset, and names are not compared across sets: where they are the same patients, "
+                "leave them out; where they are others, rename them in groups.csv"
+            )
+        if sites := line["held_out_sites"]:
+            found.append(
+                f"{line['name']}: images of {', '.join(sites)} join, which only val and test of the dataset have: the "
+                "scores are no longer those of a site never seen; leave these images out if they should be"
+            )
+    return found
+
+
+def bridge_warnings(bridges: Sequence[Mapping[str, str]]) -> list[str]:
+    """One line for each pair of a train group and a val or test image that one image of the pool duplicates both."""
+    pairs: dict[tuple[str, str], str] = {}
+    for item in bridges:
+        pairs.setdefault((item["group"], item["held_out"]), item["case"])
+    return [
+        f"{case} duplicates train group {group} and the val or test image {other}: look whether these two are "
+        "near-duplicates that the split's rule missed; the split stays as it is"
+        for (group, other), case in pairs.items()
     ]
 
 
 def write(
     out: Path, sources: Sequence[Source], decision: Decision, names: Sequence[str], shape: tuple[int, ...]
 ) -> None:
-    """All files of data/pool but the manifest; images are copied source by source, never all in memory."""
+    """Arrays and tables of data/pool; images are copied source by source, never all in memory."""
     places = [(source, row) for source in sources for row in range(len(source.cases))]
     kept = list(decision.groups)
     rows = []
@@ -117,7 +184,6 @@ def write(
         for item in decision.excluded
     ]
     write_csv(out / "excluded.csv", excluded, ("case", "source", "reason", "other"))
-    write_json(out / "pool.json", {"sources": report(sources, decision), "images": len(kept)})
 
 
 STAGE = Stage(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 from PIL import Image
 
 from pipelines.datasets.case import labeled_rows, load_prepared
+from pipelines.datasets.pooling import Bridge, Decision, Excluded
 from pipelines.datasets.training import load_pool
 from pipelines.params.loader import load_params
-from pipelines.pool import STAGE
+from pipelines.pool import STAGE, Source, published_names, report
 from pipelines.prepare import STAGE as PREPARE
 from pipelines.prepare_unlabeled import STAGE as PREPARE_UNLABELED
 from pipelines.prepare_unlabeled import with_own_patients
@@ -167,7 +169,7 @@ def test_an_empty_list_gives_an_empty_pool_whatever_lies_on_disk(world: Path, tm
     pool = load_pool(run(root, STAGE))
     assert pool.images.shape == (0, 64, 64)
     assert pool.cases == read_csv(root / "data/pool/excluded.csv") == []
-    assert read_json(root / "data/pool/pool.json") == {"sources": [], "images": 0}
+    assert read_json(root / "data/pool/pool.json") == {"sources": [], "images": 0, "bridges": [], "warnings": []}
     assert set(read_manifest(root / "data/pool").facts["inputs"]) == {"prepared", "split"}
     write_params(root, unlabeled=("more",))
     pool = load_pool(run(root, STAGE))
@@ -188,6 +190,88 @@ def test_a_set_made_otherwise_and_a_damaged_one_are_refused(world: Path, tmp_pat
         file.write(b"\x07")
     with pytest.raises(ArtifactError, match=r"more/images\.npy: expected sha256"):
         run(root, STAGE)
+
+
+def test_images_of_the_site_that_is_never_trained_on_do_not_join_as_unlabeled(tmp_path: Path) -> None:
+    def phantoms(tree: dict[str, Any]) -> None:
+        tree["datasets"]["phantom_more"] = {**tree["datasets"]["phantom"], "adapter": "phantom", "seed": 9}
+        tree["scales"]["smoke"]["prepare"]["phantom_images"] = 24
+        tree.update(dataset="phantom", unlabeled=["phantom_more"])
+
+    (tmp_path / "params.yaml").write_bytes(smoke_params(phantoms))
+    for stage in (PREPARE, SPLIT):
+        run(tmp_path, stage)
+    cases = read_csv(run(tmp_path, PREPARE_UNLABELED, name="phantom_more") / "cases.csv")
+    pool = run(tmp_path, STAGE)
+    joined = read_csv(pool / "cases.csv")
+    assert {row["site"] for row in joined} == {"A"}
+    reasons = {row["case"]: row["reason"] for row in read_csv(pool / "excluded.csv")}
+    at_b = {f"phantom_more/{row['case']}" for row in cases if row["site"] == "B"}
+    assert at_b
+    assert {reasons[case] for case in at_b} == {"image of an external site"}
+    assert len(joined) + len(reasons) == len(cases)
+    # simulated patients of another seed, though they are called like those of the dataset
+    facts = read_json(pool / "pool.json")
+    assert (facts["sources"][0]["named_like_held_out"], facts["warnings"]) == (0, [])
+
+
+def test_what_only_names_could_tell_is_counted_and_said() -> None:
+    """a and b join, c is left out: p1 is a patient of val, p2 of test, p3 of train; site S is in train too."""
+    main = [
+        {"case": "t", "identity": "p3", "site": "S"},
+        {"case": "u", "identity": "", "site": ""},
+        {"case": "v", "identity": "p1", "site": "S"},
+        {"case": "s", "identity": "p2", "site": "Z"},
+        {"case": "r", "identity": "", "site": ""},
+    ]
+    parts = dict(zip("tuvsr", ("train", "train", "val", "test", "test"), strict=True))
+    held_out = published_names(main, parts)
+    assert held_out == {"identity": {"p1", "p2"}, "site": {"Z"}}
+    cases = [
+        {"case": "a", "identity": "p1", "site": "Z"},
+        {"case": "b", "identity": "p3", "site": "S"},
+        {"case": "c", "identity": "p2", "site": ""},
+        {"case": "d", "identity": "p1", "site": "Z"},
+    ]
+    facts = {"terms": "none", "citation": "nobody", "phantom": False}
+    source = Source("more", Path("more"), np.zeros((4, 2, 2), np.uint8), cases, facts)
+    left_out = [Excluded(2, "duplicate of a test image (near)", "s")]
+    bridges = [Bridge(2, "g", "s")]
+    decision = Decision({0: "patient more/p1", 1: "patient more/p3", 3: "patient more/p1"}, left_out, bridges)
+    names = [f"more/{case['case']}" for case in cases]
+    found = report([source], decision, names, held_out)
+    (line,) = found["sources"]
+    assert (line["images"], line["excluded"], line["named_like_held_out"]) == (3, 1, 1)
+    assert line["held_out_sites"] == ["Z"]
+    assert found["bridges"] == [{"case": "more/c", "group": "g", "held_out": "s"}]
+    named, sites, bridge = found["warnings"]
+    assert named.startswith("more: 1 patients, lesions or videos of images that join have names of val or test")
+    assert sites.startswith("more: images of Z join, which only val and test of the dataset have")
+    assert bridge.startswith("more/c duplicates train group g and the val or test image s: look whether")
+    simulated = replace(source, facts=facts | {"phantom": True})
+    (line,) = report([simulated], decision, names, held_out)["sources"]
+    assert (line["named_like_held_out"], line["held_out_sites"]) == (0, [])
+
+
+def test_warnings_stand_in_the_log_and_in_pool_json(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same numbering in groups.csv of both sets, as two folders of one clinic may have it."""
+    root = copied(world, tmp_path)
+    numbers = "".join(f"case-{index:03d},case-{index:03d}\n" for index in range(COUNT))
+    (root / "data/raw/folder/groups.csv").write_text(f"case,group\n{numbers}")
+    run(root, PREPARE)
+    run(root, SPLIT)
+    test, train = case_of(root, "test"), case_of(root, "train")
+    own = f"case,group\nfree-0,case-{test:03d}\nfree-1,case-{test:03d}\nfree-2,case-{train:03d}\n"
+    (root / "data/raw/extra/groups.csv").write_text(own)
+    run(root, PREPARE_UNLABELED, name="extra")
+    capsys.readouterr()
+    run(root, STAGE)
+    facts = read_json(root / "data/pool/pool.json")
+    assert [one["named_like_held_out"] for one in facts["sources"]] == [1, 0]
+    (warning,) = facts["warnings"]
+    assert f"warning: {warning}" in "".join(capsys.readouterr())
 
 
 def test_phantom_pools_have_patients_of_their_own() -> None:
