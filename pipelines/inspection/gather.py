@@ -1,4 +1,4 @@
-"""What the inspection page shows: read from data/prepared and, where it is there and of the same cases, data/split."""
+"""What the inspection page shows: read from data/prepared and, where it was made of just that, data/split."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from pipelines.datasets.duplicates import connected_groups
-from pipelines.runtime.artifacts import load_array, read_csv, read_json
-from pipelines.runtime.errors import DataError
+from pipelines.runtime.artifacts import load_array, read_csv, read_json, read_manifest, verify_folder
+from pipelines.runtime.errors import ArtifactError, DataError
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,15 @@ class Group:
 
 def read_prepared(root: Path) -> Prepared:
     """DataError where data/prepared is not there."""
-    folder, split = root / "data" / "prepared", root / "data" / "split" / "split.csv"
+    folder, split = root / "data" / "prepared", root / "data" / "split"
     if not (folder / "cases.csv").is_file():
         raise DataError(f"{folder.relative_to(root)}: nothing to show; expected what `dvc repro prepare` makes")
     cases = read_csv(folder / "cases.csv")
     parts, notice = [""] * len(cases), "No split has been made yet."
-    if split.is_file():
-        known = {row["case"]: row["part"] for row in read_csv(split)}
-        if known.keys() == {row["case"] for row in cases}:
-            parts, notice = [known[row["case"]] for row in cases], ""
-        else:
-            notice = "data/split is of other cases and is not shown; `dvc repro split` renews it."
+    if split.is_dir():
+        notice = split_fault(folder, split)
+        known = {} if notice else {row["case"]: row["part"] for row in read_csv(split / "split.csv")}
+        parts = [known.get(row["case"], "") for row in cases]
     return Prepared(
         read_json(folder / "dataset.json"),
         read_json(folder / "integrity.json"),
@@ -63,6 +61,20 @@ def read_prepared(root: Path) -> Prepared:
         parts,
         notice,
     )
+
+
+def split_fault(prepared: Path, split: Path) -> str:
+    """Why a split is not shown; "" where it was made of data/prepared as it is now (same cases are not enough: other
+    duplicates make other groups).
+    """
+    try:
+        made_of = verify_folder(split).facts.get("inputs", {}).get("prepared")
+        current = read_manifest(prepared).sha256
+    except ArtifactError:
+        return "data/split was altered or is incomplete and is not shown; `dvc repro split` renews it."
+    if made_of != current:
+        return "data/split was made of other prepared data and is not shown; `dvc repro split` renews it."
+    return ""
 
 
 def groups_of(found: Prepared) -> list[Group]:

@@ -12,7 +12,7 @@ from pipelines.datasets.descriptors import describe
 from pipelines.datasets.duplicates import PAIR_COLUMNS, find_pairs, pair_row
 from pipelines.inspection.build import outlined
 from pipelines.inspection.gather import counts_of, groups_of, histogram, read_prepared, rows_by_flag
-from pipelines.runtime.artifacts import save_array, write_csv, write_json
+from pipelines.runtime.artifacts import read_manifest, save_array, write_csv, write_json, write_manifest
 from tests.pipelines.report.test_browser import BROWSERS, probe
 from tests.support.duplicates import default_rule
 from tests.support.pictures import reencoded, scene
@@ -50,18 +50,23 @@ def prepare(root: Path, *, dataset: str = "busi", phantom: bool = False) -> None
     report = {"errors": 0, "warnings": 1, "flags": 0, "excluded": [gone], "excluded_cases": 1, "findings": [finding]}
     write_json(folder / "integrity.json", report)
     write_json(folder / "dataset.json", {"name": dataset, "phantom": phantom, "terms": "not to be shared"})
+    write_manifest(folder, dataset=dataset)
 
 
-def divide(root: Path, names: list[str]) -> None:
-    (root / "data" / "split").mkdir(parents=True)
-    rows = [{"case": name, "part": "test" if name == "d" else "train"} for name in names]
-    write_csv(root / "data" / "split" / "split.csv", rows, ("case", "part"))
+def divide(root: Path) -> None:
+    """data/split, made of data/prepared as it is now."""
+    folder = root / "data" / "split"
+    folder.mkdir(parents=True)
+    rows = [{"case": name, "part": "test" if name == "d" else "train"} for name in NAMES]
+    write_csv(folder / "split.csv", rows, ("case", "part"))
+    write_manifest(folder, inputs={"prepared": read_manifest(root / "data" / "prepared").sha256})
 
 
 def test_what_is_gathered(tmp_path: Path) -> None:
     prepare(tmp_path)
-    divide(tmp_path, NAMES)
+    divide(tmp_path)
     found = read_prepared(tmp_path)
+    assert found.notice == ""
     (group,) = groups_of(found)
     assert group.rows == (0, 1, 2, 4)
     assert group.classes == ("benign", "malignant")
@@ -104,14 +109,30 @@ def test_the_page_holds_everything_and_escapes_what_it_read(
         assert words in text
 
 
-def test_a_split_of_other_cases_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_split_of_other_prepared_data_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same cases under another rule for duplicates: the groups of the split are not those of the page."""
     prepare(tmp_path, phantom=True)
-    divide(tmp_path, NAMES[:-1])
+    divide(tmp_path)
+    folder = tmp_path / "data" / "prepared"
+    write_csv(folder / "duplicates.csv", [], PAIR_COLUMNS)
+    write_manifest(folder, dataset="busi")
     monkeypatch.chdir(tmp_path)
     assert main(["inspect"]) == 0
     text = (tmp_path / "data" / "inspection" / "index.html").read_text()
-    assert "data/split is of other cases" in text
+    assert "data/split was made of other prepared data and is not shown" in text
     assert "no patients" in text
+    assert set(read_prepared(tmp_path).parts) == {""}
+
+
+@pytest.mark.parametrize("name", ["split.csv", "manifest.json"])
+def test_an_altered_split_is_not_shown(tmp_path: Path, name: str) -> None:
+    prepare(tmp_path)
+    divide(tmp_path)
+    path = tmp_path / "data" / "split" / name
+    path.write_text(path.read_text().replace("test", "train").replace("facts", "claims"))
+    found = read_prepared(tmp_path)
+    assert found.notice == "data/split was altered or is incomplete and is not shown; `dvc repro split` renews it."
+    assert set(found.parts) == {""}
 
 
 def test_nothing_prepared_is_one_line(
