@@ -2,6 +2,10 @@
 
 Regression evidence only: the demo's budgets, and the phantom's difficulty, were chosen by looking at phantom images of
 the same val and test parts, so the margins here are no independent measurement.
+
+Dice is judged on the test images of site A. A fifth of the phantom is site B, another scanner that nothing was trained
+on: its score says how far a segmenter carries over to a strange machine, which the demo does not promise, and it would
+drag the mean under a bound that is there to see whether anything was learned at all. It is printed beside.
 """
 
 from __future__ import annotations
@@ -79,10 +83,14 @@ def test_samples_are_as_bright_and_as_contrasted_as_real_ones(folder):
 
 
 def dice(folder: Path, arm: str) -> float:
+    """Mean Dice of the test images of site A."""
     found = read_json(folder / "results" / f"{arm}-0" / "metrics.json")
-    value = found["modes"][found["primary"]]["lesion"]["lesion"]["dice"]["mean"]
-    print(f"{arm}: {found['primary']} Dice {value:.3f}")
-    return float(value)
+    scores = {
+        site: float(numbers["modes"][found["primary"]]["lesion"]["lesion"]["dice"]["mean"])
+        for site, numbers in found["sites"].items()
+    }
+    print(f"{arm}: {found['primary']} Dice {', '.join(f'site {site} {scores[site]:.3f}' for site in sorted(scores))}")
+    return scores["A"]
 
 
 @pytest.mark.parametrize("arm", ["supervised", "both"])
