@@ -31,6 +31,8 @@ def section(found: Gathered, rows: list[ArmRow]) -> dict[str, Any]:
         "site_scores": site_scores(rows),
         "excluded": excluded(found),
         "pool": found.pool["sources"] if found.pool else [],
+        "pool_warnings": found.pool["warnings"] if found.pool else [],
+        "pool_note": pool_note(found),
         "integrity": integrity(found),
     }
 
@@ -139,6 +141,16 @@ def excluded(found: Gathered) -> list[dict[str, str]]:
         {key: str(entry[key]) for key in ("case", "check", "expected", "found")}
         for entry in found.integrity["excluded"]
     ]
+
+
+def pool_note(found: Gathered) -> str:
+    """What the images that joined are for."""
+    return (
+        "joined: they train the generator; unlabeled: of these, what also stands in the segmenter's unlabeled stream "
+        f"(arms with real unlabeled images) at label fraction {found.selection.label_fraction:g}, the others "
+        "duplicating labeled images; left out: duplicates of val or test images, images of an external site, each with "
+        "all of their group, and duplicates of several train groups or of one with images in val or test too"
+    )
 
 
 def integrity(found: Gathered) -> dict[str, Any]:

@@ -6,6 +6,7 @@ listed. What another dataset, other parameters or other inputs made is refused, 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,8 +70,8 @@ class Audit:
 
 @dataclass
 class Gathered:
-    """Everything on the page. counts: (label, images, groups) of each part; pool: pool.json, of the further sets whose
-    images joined; a cell that was not run is None.
+    """Everything on the page. counts: (label, images, groups) of each part; pool: of `read_pool`; a cell that was not
+    run is None.
     """
 
     selection: Selection
@@ -112,7 +113,7 @@ def gather(root: Path, inputs: Mapping[str, Path], selection: Selection, partial
         versions=manifests["prepared"].facts.get("versions", {}),
     )
     if "pool" in manifests:
-        found.pool = read_json(inputs["pool"] / "pool.json")
+        found.pool = read_pool(inputs["pool"], prepared, inputs["split"], selection.label_fraction)
     for name in ("autoencoder", "diffusion"):
         if name in manifests:
             found.curves[name] = read_curve(inputs[name] / "metrics.csv")
@@ -156,6 +157,20 @@ def read_leakage(split: Path) -> Any:
     for key, meaning in (("protocol", "the protocol"), ("images_with_identity", "the number of images with identity")):
         if key not in found:
             raise ArtifactError(f"{split / 'leakage.json'}: expected {meaning}, found none; run `dvc repro`")
+    return found
+
+
+def read_pool(folder: Path, prepared: Prepared, split: Path, fraction: float) -> dict[str, Any]:
+    """pool.json, and in each source's line `unlabeled`: how many of its images join the segmenter's unlabeled stream,
+    those of no group that is labeled at this fraction. ArtifactError for one of an earlier version.
+    """
+    found = dict(read_json(folder / "pool.json"))
+    if "warnings" not in found:
+        raise ArtifactError(f"{folder / 'pool.json'}: expected the warnings, found none; run `dvc repro`")
+    groups = groups_of(prepared, split)
+    labeled = {groups[prepared.cases[row]["case"]] for row in labeled_rows(prepared, split, fraction)[0]}
+    free = Counter(case["source"] for case in read_csv(folder / "cases.csv") if case["group"] not in labeled)
+    found["sources"] = [{**source, "unlabeled": free[source["name"]]} for source in found["sources"]]
     return found
 
 

@@ -61,6 +61,8 @@ class World:
         self.sites = [""] * len(self.cases)
         self.excluded: list[dict[str, str]] = []
         self.sources: list[dict[str, Any]] = []
+        self.pool_warnings: list[str] = []
+        self.pooled: list[tuple[str, str]] = []  # (source, group) of each image of the pool
         self.leaked: set[str] = set()
         self.write_params()
 
@@ -93,7 +95,7 @@ class World:
         self.publish(folder, sources, **({"params": self.blocks(keys)} | facts))
 
     def data(self, **dataset: Any) -> None:
-        """data/prepared, data/split and an empty data/pool."""
+        """data/prepared, data/split and data/pool."""
         count = len(self.cases)
         folder = self.root / "data" / "prepared"
         folder.mkdir(parents=True, exist_ok=True)
@@ -138,10 +140,17 @@ class World:
 
         folder = self.root / "data" / "pool"
         folder.mkdir(parents=True, exist_ok=True)
-        save_array(folder / "images.npy", np.zeros((0, SIZE, SIZE), np.uint8))
-        write_csv(folder / "cases.csv", [], ("case", "source", "class", "group"))
+        save_array(folder / "images.npy", np.zeros((len(self.pooled), SIZE, SIZE), np.uint8))
+        joined = [
+            {"case": f"{source}/{row}", "source": source, "class": "", "group": group}
+            for row, (source, group) in enumerate(self.pooled)
+        ]
+        write_csv(folder / "cases.csv", joined, ("case", "source", "class", "group"))
         write_csv(folder / "excluded.csv", [], ("case", "source", "reason", "other"))
-        write_json(folder / "pool.json", {"sources": self.sources, "images": 0})
+        write_json(
+            folder / "pool.json",
+            {"sources": self.sources, "images": len(self.pooled), "bridges": [], "warnings": self.pool_warnings},
+        )
         self.publish_known("data/pool")
 
     def generator(self, verdict: str = "inconclusive") -> None:

@@ -1,9 +1,9 @@
 import pytest
 
 from pipelines.datasets.case import load_prepared
-from pipelines.report.gather import count_duplicates, count_parts, gather, read_curve
+from pipelines.report.gather import count_duplicates, count_parts, gather, read_curve, read_pool
 from pipelines.report.origin import ORDER
-from pipelines.runtime.artifacts import write_csv, write_manifest
+from pipelines.runtime.artifacts import write_csv, write_json, write_manifest
 from pipelines.runtime.errors import ArtifactError
 from tests.support.report_world import SIZE, World
 
@@ -72,3 +72,19 @@ def test_manifest_without_origin_is_named(tmp_path):
 def test_curve_skips_steps_without_a_loss(tmp_path):
     write_csv(tmp_path / "metrics.csv", [{"step": 1, "total": 0.5}, {"step": 2, "total": None}], ("step", "total"))
     assert read_curve(tmp_path / "metrics.csv") == [(1, 0.5)]
+
+
+def test_the_unlabeled_share_of_a_pool_goes_with_the_label_fraction(tmp_path):
+    """g0 ... g5 are train groups of two images in the order of their label rank."""
+    world = World(tmp_path)
+    world.sources = [{"name": name, "images": images} for name, images in (("more", 3), ("none", 0), ("other", 1))]
+    world.pooled = [("more", "g0"), ("more", "g2"), ("more", "image more/x"), ("other", "g0")]
+    world.data()
+    prepared, split, pool = load_prepared(tmp_path / "data/prepared"), tmp_path / "data/split", tmp_path / "data/pool"
+    for fraction, expected in ((0.125, [2, 0, 0]), (0.5, [1, 0, 0])):
+        found = read_pool(pool, prepared, split, fraction)
+        assert [source["unlabeled"] for source in found["sources"]] == expected
+        assert [source["images"] for source in found["sources"]] == [3, 0, 1]
+    write_json(pool / "pool.json", {"sources": [], "images": 0})
+    with pytest.raises(ArtifactError, match=r"pool\.json: expected the warnings, found none; run `dvc repro`"):
+        read_pool(pool, prepared, split, 0.5)

@@ -179,8 +179,11 @@ def test_page_shows_sites_excluded_cases_and_further_sets(tmp_path):
     world.sites = ["A"] * 16 + ["B"] * 4
     world.excluded = [{"case": "lost", "check": "empty mask", "file": "", "expected": "a lesion", "found": HOSTILE}]
     world.sources = [
-        {"name": "more", "images": 7, "excluded": 2, "terms": "free", "citation": "someone", "phantom": True}
+        {"name": "more", "images": 4, "excluded": 2, "terms": "free", "citation": "someone", "phantom": True}
+        | {"named_like_held_out": 6, "held_out_sites": []}
     ]
+    world.pooled = [("more", "g0"), ("more", "g5"), ("more", "image more/2"), ("more", "image more/3")]  # g0 is labeled
+    world.pool_warnings = ["more: 6 patients are called like patients of test"]
     html = page(world.everything())
     for text in (
         "Dice by site of the test images",
@@ -188,6 +191,9 @@ def test_page_shows_sites_excluded_cases_and_further_sets(tmp_path):
         "&lt;script&gt;",
         "Further unlabeled images",
         "someone",
+        "<td>more</td><td>4</td><td>3</td><td>2</td><td>6</td>",
+        "at label fraction 0.125",
+        "more: 6 patients are called like patients of test",
     ):
         assert text in html
     sites = read_json(world.root / "report" / "metrics.json")["supervised"]["sites"]
