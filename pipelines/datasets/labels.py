@@ -17,14 +17,20 @@ THRESHOLD = 127  # above it a mask's gray value is foreground: right for 0 / 255
 GRAY_RANGE = (20, 235)
 MAX_COORDINATE = 1e6  # of an outline, in pixels; beyond it a number is a fault, not a place
 LOSSY = (".jpg", ".jpeg")
+# How masks as JPEG are read: here, and by two published loaders of TN3K (docs/datasets.md). They differ at the rim.
+RULES = ("above 127", "at least 150", "equal to the maximum")
 
 
 @dataclass(frozen=True)
 class Labeled:
-    """label: (h, w) uint8, 0 = background; gray: largest share of gray pixels (20 to 235) in a black and white mask."""
+    """label: (h, w) uint8, 0 = background; gray: largest share of gray pixels (20 to 235) in a black and white mask.
+
+    rules: foreground pixels in the lossy mask files by each of `RULES`, () where there is no such file.
+    """
 
     label: np.ndarray
     gray: float
+    rules: tuple[int, ...] = ()
 
 
 def read_labels(
@@ -40,8 +46,8 @@ def read_labels(
     numbers = case.mask_classes or (1,) * len(case.masks)
     if len(numbers) != len(case.masks) or any(not 1 <= number <= foreground for number in numbers):
         raise ValueError(f"{case.case}: mask classes {case.mask_classes}; the adapter gives 1 to {foreground} per file")
-    layers: list[tuple[int, np.ndarray]] = []
-    gray = 0.0
+    layers: list[np.ndarray] = []
+    gray, rules = 0.0, np.zeros((0, len(RULES)), np.int64)
     for path, number in zip(case.masks, numbers, strict=True):
         try:
             if case.label_map:
@@ -51,6 +57,8 @@ def read_labels(
                 values = read_pixels(path, to_gray).gray
                 gray = max(gray, float(((values > GRAY_RANGE[0]) & (values < GRAY_RANGE[1])).mean()))
                 check_white(case, path, values)
+                if path.suffix.lower() in LOSSY:
+                    rules = np.vstack([rules, areas_by_rule(values)])
         except ImageFault as fault:
             findings.append(Finding(fault.check, case.case, name(path), fault.expected, fault.found, fault.remedy))
             continue
@@ -60,12 +68,12 @@ def read_labels(
             if not case.resize_mask:
                 continue
             layer = np.array(Image.fromarray(layer).resize(size[::-1], Image.Resampling.NEAREST))
-        layers.append((number, layer))
+        layers.append(layer)
     if len(layers) < len(case.masks) or size is None:
         return None, findings
     label = np.zeros(size, np.uint8)
     contested = np.zeros(size, bool)
-    for _, layer in sorted(layers, key=lambda pair: pair[0]):
+    for layer in layers:
         contested |= (label > 0) & (layer > 0) & (label != layer)
         label = np.maximum(label, layer)
     if contested.any():
@@ -77,7 +85,13 @@ def read_labels(
         if outlines is None:
             return None, findings
         label = np.maximum(label, outlines)
-    return Labeled(label, gray), findings
+    return Labeled(label, gray, tuple(rules.sum(0).tolist()) if len(rules) else ()), findings
+
+
+def areas_by_rule(values: np.ndarray) -> tuple[int, ...]:
+    """Foreground pixels of a mask's gray values (h, w) uint8 by each of `RULES`; a black mask has none by any."""
+    top = int(values.max())
+    return tuple(int(found.sum()) for found in (values > THRESHOLD, values >= 150, (values == top) & (top > 0)))
 
 
 def check_values(path: Path, values: np.ndarray, foreground: int) -> None:
@@ -88,7 +102,18 @@ def check_values(path: Path, values: np.ndarray, foreground: int) -> None:
     if len(strange):
         found = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")
         remedy = "correct the file, or name each class in `foreground`"
+        if _few_bits(path):
+            remedy = "a gray PNG of less than 8 bits is read scaled: save with 8 bits"
+        elif strange.tolist() == [255] and not ((values > 0) & (values < 255)).any():
+            remedy = "set `masks: binary`, or write the labels themselves"
         raise ImageFault("value range", path.name, f"labels 0 to {foreground}", f"also {found}", remedy)
+
+
+def _few_bits(path: Path) -> bool:
+    """Whether a PNG's header says gray with 2 or 4 bits, which Pillow scales to 0 ... 255."""
+    with path.open("rb") as file:
+        header = file.read(26)
+    return header.startswith(b"\x89PNG") and header[24] in (2, 4) and header[25] == 0
 
 
 def check_white(case: Case, path: Path, values: np.ndarray) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import struct
 import tempfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from pipelines.datasets.case import Case
-from pipelines.datasets.labels import read_labels
+from pipelines.datasets.labels import areas_by_rule, read_labels
 
 SIZE = (70, 90)
 
@@ -102,12 +105,66 @@ def test_faults_of_values(tmp_path: Path) -> None:
         (case(tmp_path, drawn * np.uint16(255)), "values 0 to 255"),
         (case(tmp_path, drawn.astype(np.float32), suffix="tif"), "floating point pixels"),
         (case(tmp_path, drawn * np.uint8(1), suffix="jpg", label_map=True), "a JPEG"),
+        (case(tmp_path, drawn * np.uint8(1), suffix="jpeg", label_map=True), "a JPEG"),
     ):
         found, findings = read(made)
         assert found is None
         assert [(item.check, item.found) for item in findings] == [("value range", words)]
     normal = replace(case(tmp_path, drawn * np.uint8(1)), lesion=False)
     assert read(normal)[1] == []  # there the truth is an empty mask, and noise stays below the threshold
+
+
+def few_bits(path: Path, values: np.ndarray, bits: int) -> None:
+    """A gray PNG of fewer bits per pixel than Pillow writes, (h, w) with w * bits a multiple of 8."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width = values.shape
+    planes = (values[..., None] >> np.arange(bits - 1, -1, -1)) & 1
+    rows = np.packbits(planes.reshape(height, -1).astype(np.uint8), axis=1)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0))
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+
+
+@pytest.mark.parametrize(("bits", "found"), [(2, "also 85, 170"), (4, "also 17, 34")])
+def test_label_maps_of_few_bits_are_to_be_saved_with_eight(tmp_path: Path, bits: int, found: str) -> None:
+    values = np.zeros((70, 88), np.uint8)
+    values[10:30, 10:30] = 1
+    values[40:50, 10:30] = 2
+    made = case(tmp_path, values, label_map=True)
+    assert read(made, foreground=2, size=(70, 88))[1] == []
+    few_bits(made.masks[0], values, bits)
+    _, findings = read(made, foreground=2, size=(70, 88))
+    assert [(item.check, item.found) for item in findings] == [("value range", found)]
+    assert findings[0].remedy.endswith("save with 8 bits")
+
+
+def test_black_and_white_where_labels_are_expected(tmp_path: Path) -> None:
+    _, findings = read(case(tmp_path, square(10, 10) * np.uint8(255), label_map=True))
+    assert findings[0].remedy.startswith("set `masks: binary`")
+    values = square(10, 10) * np.uint8(255)
+    values[0, 0] = 1
+    _, findings = read(case(tmp_path, values, label_map=True))
+    assert findings[0].remedy == "correct the file, or name each class in `foreground`"
+
+
+def test_areas_of_lossy_masks_by_three_rules(tmp_path: Path) -> None:
+    values = np.array([[0, 127, 128, 149], [150, 240, 250, 250]], np.uint8)
+    assert areas_by_rule(values) == (6, 4, 2)
+    assert areas_by_rule(values * np.uint8(0)) == (0, 0, 0)
+    drawn = gaussian_filter(square(13, 13, 30) * np.uint8(255), 1)
+    for suffix in ("jpg", "jpeg"):
+        made = case(tmp_path, drawn, square(40, 50) * np.uint8(255), suffix=suffix)
+        found, _ = read(made)
+        each = [areas_by_rule(np.array(Image.open(path))) for path in made.masks]
+        assert found is not None
+        assert found.rules == tuple(map(sum, zip(*each, strict=True)))
+        assert found.rules[1] > found.rules[2] > 0
+    found, _ = read(case(tmp_path, drawn))
+    assert found is not None
+    assert found.rules == ()
 
 
 def test_size_must_be_that_of_the_image(tmp_path: Path) -> None:
