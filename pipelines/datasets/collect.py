@@ -25,10 +25,12 @@ from pipelines.datasets.images import (
     resize_label,
     to_gray,
 )
+from pipelines.datasets.integrity import printable
 from pipelines.datasets.labels import Labeled, read_labels
 from pipelines.datasets.threads import WORKERS, in_order
 from pipelines.runtime.artifacts import ArchiveWriter, ArrayWriter, sha256_file
 
+STRAY = ("link", "mask without image", "name", "unread", "unreadable")  # of an adapter: of a file, maybe of no case
 FLAGS = {"color": "color", "resized mask": "size_mismatch"}  # check -> flag of cases.csv
 
 
@@ -53,7 +55,7 @@ class Settings:
 class Row:
     """What is remembered of a case. pixels, file, label: sha256 of the decoded image, of its file, of its label map.
 
-    height, width: native pixels. area: share of all foreground, None without masks.
+    height, width: native pixels. area: share of all foreground, None without masks. rules: as in `Labeled`.
     """
 
     case: Case
@@ -63,6 +65,7 @@ class Row:
     file: str
     area: float | None
     label: str
+    rules: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,17 +101,21 @@ def collect(
     """Write images.npy, thumbnails.npy and, with masks, labels.npy and native_labels.npz into `out`.
 
     earlier: findings of the adapter and about names; a case that one of them excludes is not opened. progress: called
-    with the number of cases done. A case with an unusable file, or a finding of severity `exclude`, becomes no row.
+    with the number of cases done. A case with an unusable file, or a finding of severity `exclude`, becomes no row; a
+    file of no case excludes none, even if it has a case's name.
     """
     rows: list[Row] = []
     findings: list[Finding] = []
     excluded: list[str] = []
     named = {item.case for item in earlier if item.check in ("missing mask", "ambiguous mask")}
-    left_out = {item.case for item in earlier if item.case and settings.policy[item.check] == "exclude"}
+    left_out = [item for item in earlier if item.case and settings.policy[item.check] == "exclude"]
+    blamed = {shown_name(item.case) for item in left_out if item.check not in STRAY}
+    files = {item.file for item in left_out if item.check in STRAY}
     square = (settings.size, settings.size)
 
     def decide(case: Case) -> tuple[Made | None, list[Finding]]:
-        if shown_name(case.case) in left_out:
+        own = {shown_name(case.case), *(file_name(path, settings) for path in (case.image, *case.masks))}
+        if shown_name(case.case) in blamed or not files.isdisjoint(own):
             return None, []
         return decide_case(case, settings, mask_named="" in named or case.case in named)
 
@@ -134,6 +141,12 @@ def collect(
     return Collected(tuple(rows), tuple(findings), tuple(excluded))
 
 
+def file_name(path: Path, settings: Settings) -> str:
+    """The file as findings give it: relative to its root, printable."""
+    root = next((root for root in settings.roots if path.is_relative_to(root)), path.parent)
+    return printable(path.relative_to(root).as_posix())
+
+
 def decide_case(case: Case, settings: Settings, *, mask_named: bool = False) -> tuple[Made | None, list[Finding]]:
     """Decode one case and name all its faults; a function of its files alone, so that any thread may run it.
 
@@ -141,8 +154,7 @@ def decide_case(case: Case, settings: Settings, *, mask_named: bool = False) -> 
     """
 
     def name(path: Path) -> str:
-        root = next((root for root in settings.roots if path.is_relative_to(root)), path.parent)
-        return path.relative_to(root).as_posix()
+        return file_name(path, settings)
 
     files = (case.image, *(case.masks if settings.masks else ()))
     strange = [path for path in files if not any(path.resolve().is_relative_to(root) for root in settings.real)]
@@ -154,7 +166,7 @@ def decide_case(case: Case, settings: Settings, *, mask_named: bool = False) -> 
     try:
         decoded = read_pixels(case.image, to_gray)
         gray = decoded.gray
-        findings += check_image(case, name(case.image), gray, decoded.color)
+        findings += check_image(case, name(case.image), decoded)
     except ImageFault as fault:
         findings.append(Finding(fault.check, case.case, name(case.image), fault.expected, fault.found, fault.remedy))
     labeled: Labeled | None = None
@@ -186,5 +198,6 @@ def decide_case(case: Case, settings: Settings, *, mask_named: bool = False) -> 
         file=sha256_file(case.image),
         area=None if native is None else round(float((native > 0).mean()), 6),
         label="" if native is None else pixel_hash(native),
+        rules=labeled.rules if labeled else (),
     )
     return Made(row, resize_image(gray, settings.size, settings.resize), thumbnail, label, native), findings

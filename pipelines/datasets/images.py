@@ -37,10 +37,13 @@ class ImageFault(DataError):
 
 @dataclass(frozen=True)
 class Decoded:
-    """gray: (h, w) uint8; color: share of pixels whose channels differ by more than 12 levels."""
+    """gray: (h, w) uint8; color: share of pixels whose channels differ by more than 12 levels; deep: the largest value
+    of a file of 16 bits, before it was scaled, 0 of any other.
+    """
 
     gray: np.ndarray
     color: float
+    deep: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ def to_gray(name: str, image: Image.Image) -> Decoded:
         if 0 < values.max() < MIN_DEEP:
             expected, remedy = f"a 16-bit file with values of {MIN_DEEP} and more", "scale it to 0 ... 65535 or 8 bits"
             raise ImageFault("value range", name, expected, found, remedy)
-        return Decoded(((values + 128) // 257).astype(np.uint8), 0.0)  # 65535 = 255 * 257
+        return Decoded(((values + 128) // 257).astype(np.uint8), 0.0, int(values.max()))  # 65535 = 255 * 257
     if image.mode == "F":
         raise ImageFault("value range", name, "8 or 16 bits", "floating point pixels", "convert the file")
     # By way of RGBA, so that a palette's transparency is dropped like any other alpha.

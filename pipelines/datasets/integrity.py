@@ -36,7 +36,7 @@ class Check:
 CHECKS = {
     "unreadable": Check("error", unusable=True),
     "link": Check("error", unusable=True),
-    "name": Check("error"),
+    "name": Check("error", unusable=True),
     "dimensions": Check("error", unusable=True),
     "small image": Check("error"),
     "missing mask": Check("error", unusable=True, mask=True),
@@ -47,6 +47,7 @@ CHECKS = {
     "value range": Check("error", unusable=True),
     "swapped": Check("error"),
     "constant image": Check("warning"),
+    "dark image": Check("warning"),
     "empty mask": Check("exclude", unusable=True, mask=True),
     "full mask": Check("error", mask=True),
     "inverted mask": Check("error", mask=True),

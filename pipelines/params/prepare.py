@@ -37,6 +37,7 @@ Check = Literal[
     "value range",
     "swapped",
     "constant image",
+    "dark image",
     "empty mask",
     "full mask",
     "inverted mask",

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines.datasets.case import Case, Dataset, Finding
 from pipelines.datasets.checks import (
+    MAX_NAME,
     check_counts,
     check_image,
     check_label,
@@ -15,6 +17,7 @@ from pipelines.datasets.checks import (
     check_reduced,
     check_working_size,
 )
+from pipelines.datasets.images import Decoded, decode
 
 
 def case(name: str = "x", *, class_name: str = "benign", size: tuple[int, int] | None = None) -> Case:
@@ -42,6 +45,12 @@ def test_hostile_names_are_errors(name: str) -> None:
     assert all(finding.message.isprintable() for finding in findings)
 
 
+def test_longest_name() -> None:
+    assert MAX_NAME == 120
+    assert check_names([case("x" * 120)]) == []
+    assert [(item.check, item.found) for item in check_names([case("x" * 121)])] == [("name", "121")]
+
+
 def test_twins_are_errors() -> None:
     assert check_names([case("benign (1)"), case("benign (2)")]) == []
     assert "found that of Case; rename one" in check_names([case("Case"), case("case")])[0].message
@@ -62,7 +71,7 @@ def test_counts_against_the_published_ones() -> None:
 
 
 def test_sound_image_passes() -> None:
-    assert check_image(case(size=(120, 100)), "x.png", TISSUE, 0.0) == []
+    assert check_image(case(size=(120, 100)), "x.png", Decoded(TISSUE, 0.0)) == []
 
 
 @pytest.mark.parametrize(
@@ -77,11 +86,45 @@ def test_sound_image_passes() -> None:
     ],
 )
 def test_faults_of_images(gray: np.ndarray, color: float, expected: str | None) -> None:
-    assert kinds(check_image(case(), "x.png", gray, color)) == ([expected] if expected else [])
+    assert kinds(check_image(case(), "x.png", Decoded(gray, color))) == ([expected] if expected else [])
+
+
+def test_a_mask_in_place_of_the_image_is_told_by_its_lack_of_gray() -> None:
+    gray = np.zeros((100, 100), np.uint8)
+    gray[50:] = 255
+    gray[0], gray[1], gray[2] = 20, 235, 128  # two rows at the edge of the range, which are no gray levels
+    gray[3:6] = 21
+    gray[6, :99] = 234
+    found = check_image(case(), "x.png", Decoded(gray, 0.0))
+    assert [(item.check, item.expected, item.found) for item in found] == [
+        ("swapped", "5 % of pixels between 20 and 235", "5.0 %")
+    ]
+    gray[6, 99] = 234
+    assert check_image(case(), "x.png", Decoded(gray, 0.0)) == []
+
+
+@pytest.mark.parametrize("quality", [95, 75, 50, 30])
+@pytest.mark.parametrize(("height", "width", "radius"), [(64, 64, 12), (100, 120, 20), (300, 400, 60)])
+def test_a_jpeg_mask_in_place_of_the_image(tmp_path: Path, quality: int, height: int, width: int, radius: int) -> None:
+    Image.fromarray(disc(height, width, radius) * np.uint8(255)).save(tmp_path / "x.jpg", quality=quality)
+    assert kinds(check_image(case(), "x.jpg", decode(tmp_path / "x.jpg"))) == ["swapped"]
+
+
+def test_no_real_image_passes_for_a_mask(shared_data: Path) -> None:
+    images = [path for path in sorted((shared_data / "busi").rglob("*.png")) if "_mask" not in path.name][::10]
+    images += sorted((shared_data / "busi").rglob("benign (385).png"))  # the one with the least gray
+    assert len(images) >= 60
+    for path in images:
+        assert "swapped" not in kinds(check_image(case(), path.name, decode(path)))
+
+
+@pytest.mark.parametrize(("deep", "expected"), [(0, []), (1, ["dark image"]), (32767, ["dark image"]), (32768, [])])
+def test_sixteen_bits_of_which_the_upper_ones_are_not_used(deep: int, expected: list[str]) -> None:
+    assert kinds(check_image(case(), "x.png", Decoded(TISSUE, 0.0, deep))) == expected
 
 
 def test_size_in_a_table() -> None:
-    finding = check_image(case(size=(120, 99)), "Images/x.png", TISSUE, 0.0)[0]
+    finding = check_image(case(size=(120, 99)), "Images/x.png", Decoded(TISSUE, 0.0))[0]
     assert (finding.check, finding.file) == ("table", "Images/x.png")
     assert "expected 120 x 99 as the owner's table says, found 120 x 100" in finding.message
 
@@ -96,6 +139,13 @@ def test_faults_of_labels() -> None:
     assert labels(disc() * np.uint8(0)) == ["empty mask"]
     assert labels(np.full((100, 120), 2, np.uint8)) == ["full mask"]
     assert labels(1 - disc()) == ["inverted mask"]
+    frame = np.ones((100, 120), np.uint8)
+    frame[10:90, 10:110] = 0
+    assert labels(frame) == []  # all of the border, but a third of the image
+    frame[40:60, 10:110] = 1
+    frame[30:70, 10:110] = 1
+    assert frame.mean() > 0.5
+    assert labels(frame) == ["inverted mask"]
     assert labels(disc(radius=1)) == ["area", "components"]
     assert labels(disc(), 0.0011) == ["mask values"]
     assert labels(disc(), 0.0009) == []

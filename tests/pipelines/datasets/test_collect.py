@@ -74,6 +74,12 @@ def turned(case: Case) -> Case:
     return replace(case, image=path)
 
 
+def jpeg_mask(case: Case) -> Case:
+    path = case.image.with_suffix(".jpg")
+    Image.fromarray(disc()).save(path)
+    return replace(case, image=path)
+
+
 def image_in_float(case: Case) -> Case:
     path = case.image.with_suffix(".tif")
     Image.fromarray(scene(1).astype(np.float32)).save(path)
@@ -135,6 +141,8 @@ FAULTS = {
     "a bomb as mask": (bomb_mask, ["dimensions"], "masks/x.png"),
     "a small image": (small, ["small image"], "images/x.png"),
     "an image turned by EXIF": (turned, ["mask size"], "masks/x.png"),
+    "a JPEG mask as image": (jpeg_mask, ["swapped"], "images/x.jpg"),
+    "a 14-bit image": (image(scene(1).astype(np.uint16) * 64), ["dark image"], "images/x.png"),
     "a float image": (image_in_float, ["value range"], "images/x.tif"),
     "a 12-bit image": (image(scene(1).astype(np.uint16) * 16), ["value range"], "images/x.png"),
     "a link out": (outside, ["link"], "x.png"),
@@ -275,3 +283,16 @@ def test_excluded_cases(tmp_path: Path) -> None:
     assert [row.case.case for row in found.rows] == ["c0", "c3"]
     assert found.excluded == ("c1", "c2")
     assert [(item.check, item.case) for item in found.findings] == [("empty mask", "c1")]
+
+
+def test_a_file_of_no_case_leaves_no_case_of_its_name_out(tmp_path: Path) -> None:
+    cases = [put(tmp_path, f"c{seed}", scene(seed), disc()) for seed in range(4)]
+    checks = ("link", "mask without image", "name", "unread", "unreadable")
+    strays = [Finding(check, "c0", f"images/old/c0.{check}", "another", "this", "move it") for check in checks]
+    own = [Finding("link", "c1", "masks/c1.png", "a file", "a link", "copy it")]
+    own += [Finding("name", "c2", "c2", "another", "this", "rename it")]
+    (tmp_path / "out").mkdir()
+    rules = replace(settings(tmp_path), policy=POLICY | dict.fromkeys(checks, "exclude"))
+    found = collect(dataset(cases), [*strays, *own], tmp_path / "out", rules, lambda done: None)
+    assert [row.case.case for row in found.rows] == ["c0", "c3"]
+    assert found.excluded == ("c1", "c2")

@@ -150,6 +150,13 @@ def test_animation_and_float_are_refused(tmp_path: Path) -> None:
     assert caught.value.check == "value range"
 
 
+def test_largest_value_of_sixteen_bits_is_kept(tmp_path: Path) -> None:
+    values = np.full((64, 64), 9000, np.uint16)
+    values[0, 0] = 16383
+    assert decode(save(tmp_path / "deep.png", Image.fromarray(values))).deep == 16383
+    assert decode(save(tmp_path / "flat.png", Image.fromarray(values.astype(np.uint8)))).deep == 0
+
+
 @pytest.mark.parametrize(("top", "sound"), [(0, True), (1, False), (255, False), (4095, False), (4096, True)])
 def test_eight_or_twelve_bits_in_a_16_bit_file_are_a_fault(tmp_path: Path, top: int, sound: bool) -> None:
     """Scaled by 65535 they would be near black, in silence."""
