@@ -19,6 +19,7 @@ from pipelines.datasets.descriptors import SIDE, perceptual_hashes
 from pipelines.datasets.duplicates import PAIR_COLUMNS, Descriptors, Pair, Rule, find_pairs, pair_row, phash_hex
 from pipelines.datasets.images import box_of
 from pipelines.datasets.integrity import CHECKS, as_report, counted, quantiles, table
+from pipelines.datasets.labels import RULES
 from pipelines.runtime.artifacts import load_array, write_csv, write_json
 from pipelines.runtime.errors import DataError
 
@@ -80,7 +81,10 @@ def prepare_dataset(
         pairs = find_pairs(Descriptors(tuple(row.pixels for row in rows), thumbnails), rule)
         findings += check_pairs(rows, pairs)
         rows = flag_pairs(rows, pairs)
-    report = as_report(dataset.name, findings, policy, collected.excluded, facts_of(rows))
+    facts = facts_of(rows)
+    if facts["mask_rules"]:
+        log(f"lossy masks of {dataset.name}: foreground by rule, {said_rules(facts['mask_rules'])}")
+    report = as_report(dataset.name, findings, policy, collected.excluded, facts)
     stop_on_faults(dataset, findings, policy, report, faults, rows=len(rows))
     if findings:
         log(f"integrity check of {dataset.name}\n{table(findings, policy)}")
@@ -170,4 +174,18 @@ def facts_of(rows: Sequence[Row]) -> dict[str, Any]:
             "largest": max(([row.width, row.height] for row in rows), default=None),
         },
         "areas": {name: quantiles(values) for name, values in areas.items() if values},
+        "mask_rules": mask_rules(rows),
     }
+
+
+def mask_rules(rows: Sequence[Row]) -> dict[str, int]:
+    """Foreground in native pixels of all lossy mask files by each of `labels.RULES`; {} where there is no such file."""
+    found = [row.rules for row in rows if row.rules]
+    return dict(zip(RULES, (sum(areas) for areas in zip(*found, strict=True)), strict=True)) if found else {}
+
+
+def said_rules(areas: Mapping[str, int]) -> str:
+    """The first rule's pixels, and how far the others are from it."""
+    first, *others = areas.items()
+    differ = (f"{name} {100 * (area / max(first[1], 1) - 1):+.1f} %" for name, area in others)
+    return f"{first[0]} (used) {first[1]} pixels; {'; '.join(differ)}"

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from pipelines.datasets.assemble import COLUMNS, Outcome, prepare_dataset
 from pipelines.datasets.case import Case, Dataset, Finding, load_prepared
 from pipelines.datasets.duplicates import Rule
 from pipelines.datasets.integrity import policy_of
+from pipelines.datasets.read import read_dataset
 from pipelines.runtime.artifacts import load_array, read_csv, read_json
 from pipelines.runtime.errors import DataError
 from segmentation.scores import Scoring, score_case
 from tests.support.scenes import HEIGHT, WIDTH, disc, scene
 
 RULE = Rule(6, 0.9, 1.1, 0.9, 6, 0.9)  # whole thumbnails alone
+DISC = disc()
 
 
 def put(root: Path, name: str, image: np.ndarray, *masks: np.ndarray, **fields: Any) -> Case:
@@ -117,3 +123,89 @@ def test_spacing_reaches_a_score_in_millimeters(tmp_path: Path, resize: str) -> 
     row = score_case(shifted, prepared.labels[0], prepared.native_label(0), case, Scoring(("lesion",), 5, 0.2))[0]
     assert row["hd95"] == 3.0
     assert row["hd95_mm"] == pytest.approx(3 * across, abs=0.5)  # half a millimeter is one native pixel across
+
+
+def prepare_own(tmp_path: Path, classes: str, policy: dict[str, str] | None = None) -> Outcome:
+    """The folder raw/ as the adapter `folder` reads it; classes: expected, separated by blanks."""
+    root, out = tmp_path / "raw", tmp_path / "out"
+    dataset = read_dataset("own", root, SimpleNamespace(adapter="folder", foreground=["lesion"], masks="binary"))
+    out.mkdir()
+    return prepare_dataset(
+        replace(dataset, classes=tuple(classes.split())),
+        out,
+        size=64,
+        resize="stretch",
+        policy=policy_of(policy or {}, strict=False),
+        rule=RULE,
+        roots=(root,),
+        faults=tmp_path / "faults.json",
+        log=print,
+        progress=lambda done: None,
+    )
+
+
+def put_own(root: Path, names: Sequence[str], suffix: str = "png", mask: np.ndarray = DISC) -> None:
+    for kind in ("images", "masks"):
+        (root / kind).mkdir(parents=True, exist_ok=True)
+    for seed, name in enumerate(names):
+        Image.fromarray(scene(seed)).save(root / "images" / f"{name}.png")
+        Image.fromarray(mask).save(root / "masks" / f"{name}.{suffix}")
+
+
+def test_names_and_classes_of_the_set_are_checked(tmp_path: Path) -> None:
+    put_own(tmp_path / "raw", ["A", "a", "b"])
+    with pytest.raises(DataError, match=r"own: 2 errors"):
+        prepare_own(tmp_path, "none cyst")
+    found = {(item["severity"], item["check"], item["case"], item["found"]) for item in faults_of(tmp_path)}
+    assert found == {("error", "name", "a", "that of A"), ("error", "layout", "", "0")}
+
+
+def faults_of(folder: Path) -> list[dict[str, str]]:
+    return read_json(folder / "faults.json")["findings"]
+
+
+def test_a_name_that_is_no_text_is_an_error_or_left_out(tmp_path: Path) -> None:
+    put_own(tmp_path / "raw", ["a", "b", "l\udce4sion"])
+    with pytest.raises(DataError, match=r"own: 1 error"):
+        prepare_own(tmp_path, "none")
+    assert [(item["check"], item["case"]) for item in faults_of(tmp_path)] == [("name", "l?sion")]
+    shutil.rmtree(tmp_path / "out")
+    assert prepare_own(tmp_path, "none", {"name": "exclude"}).images == 2
+    assert [row["case"] for row in read_csv(tmp_path / "out" / "cases.csv")] == ["a", "b"]
+    report = read_json(tmp_path / "out" / "integrity.json")
+    assert [(item["case"], item["check"]) for item in report["excluded"]] == [("l?sion", "name")]
+
+
+def test_stray_files_are_left_out_and_no_case_with_them(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    put_own(raw, ["a", "b", "c"])
+    (raw / "images" / "old").mkdir()
+    Image.fromarray(scene(9)).save(raw / "images" / "old" / "a.png")
+    (raw / "images" / "old" / "b.png").symlink_to(tmp_path / "nowhere.png")
+    assert prepare_own(tmp_path, "none", {"unread": "exclude", "link": "exclude"}) == Outcome(3, (), 0)
+    report = read_json(tmp_path / "out" / "integrity.json")
+    assert [(item["severity"], item["check"], item["file"]) for item in report["findings"]] == [
+        ("exclude", "link", "images/old/b.png"),
+        ("exclude", "unread", "images/old/a.png"),
+    ]
+
+
+def test_lossy_masks_are_measured_by_three_rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put_own(tmp_path / "raw", ["a", "b"], "jpg", gaussian_filter(disc(), 1))
+    prepare_own(tmp_path, "none")
+    values = np.array(Image.open(tmp_path / "raw" / "masks" / "a.jpg"))
+    areas = [2 * int((values > 127).sum()), 2 * int((values >= 150).sum()), 2 * int((values == values.max()).sum())]
+    assert areas[0] > areas[1] > areas[2] > 0
+    rules = read_json(tmp_path / "out" / "integrity.json")["mask_rules"]
+    assert rules == dict(zip(("above 127", "at least 150", "equal to the maximum"), areas, strict=True))
+    (line,) = [text for text in capsys.readouterr().out.splitlines() if text.startswith("lossy")]
+    change = [f"{100 * (area / areas[0] - 1):+.1f} %" for area in areas[1:]]
+    assert line == (
+        f"lossy masks of own: foreground by rule, above 127 (used) {areas[0]} pixels; at least 150 {change[0]}; "
+        f"equal to the maximum {change[1]}"
+    )
+    shutil.rmtree(tmp_path / "out")
+    shutil.rmtree(tmp_path / "raw")
+    put_own(tmp_path / "raw", ["a", "b"])
+    prepare_own(tmp_path, "none")
+    assert read_json(tmp_path / "out" / "integrity.json")["mask_rules"] == {}
