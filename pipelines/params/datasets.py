@@ -6,13 +6,23 @@ the name is that of an adapter, so `clinic_a: {adapter: folder, ...}` is a secon
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from pipelines.params.block import Block
 
+
+def unique(values: list[Any]) -> list[Any]:
+    """The values, if none is there twice."""
+    if len(set(values)) < len(values):
+        raise ValueError(f"expected each value once, found {values}")
+    return values
+
+
 Lesion = Literal["benign", "malignant", "normal"]
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+Lesions = Annotated[list[Lesion], Field(min_length=1), AfterValidator(unique)]
 Fold = Annotated[int, Field(ge=1, le=5)]
+Folds = Annotated[list[Fold], Field(min_length=1), AfterValidator(unique)]
 Foreground = Annotated[str, StringConstraints(min_length=1, max_length=40, strip_whitespace=True)]
 
 
@@ -23,7 +33,7 @@ class PhantomParams(Block):
 
     adapter: Literal["phantom"]
     seed: int = Field(ge=0)
-    classes: list[Lesion] = Field(min_length=1)
+    classes: Lesions
     site_b: float = Field(ge=0.0, le=0.5)
     plant: bool
 
@@ -32,7 +42,7 @@ class BusiParams(Block):
     """Dataset_BUSI_with_GT. classes: which of the three folders are read."""
 
     adapter: Literal["busi"]
-    classes: list[Lesion] = Field(min_length=1)
+    classes: Lesions
 
 
 class BusBraParams(Block):
@@ -41,7 +51,7 @@ class BusBraParams(Block):
     """
 
     adapter: Literal["bus_bra"]
-    folds: list[Fold] = Field(min_length=1)
+    folds: Folds
     test_fold: Fold
 
     @model_validator(mode="after")

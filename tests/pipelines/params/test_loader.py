@@ -53,6 +53,13 @@ def change(path, value):
         ("datasets.clinic_a", {"foreground": "x"}, "datasets.clinic_a.adapter: expected one of phantom, busi,"),
         ("datasets.busi.clases", [], "datasets.busi.clases: unknown key; the nearest known one is 'classes'"),
         ("datasets.busi.classes", [], "datasets.busi.classes: list should have at least 1 item"),
+        (
+            "datasets.busi.classes",
+            ["benign", "benign"],
+            "datasets.busi.classes: expected each value once, found ['benign'",
+        ),
+        ("datasets.phantom.classes", ["normal", "normal"], "datasets.phantom.classes: expected each value once"),
+        ("datasets.bus_bra.folds", [2, 3, 3], "datasets.bus_bra.folds: expected each value once, found [2, 3, 3]"),
         ("datasets.bus_bra.test_fold", 4, "datasets.bus_bra: test_fold must be one of folds [2, 3], found 4"),
         ("datasets.folder.foreground", "lesion", "datasets.folder.foreground: input should be a valid list"),
         ("datasets.folder.foreground", ["a", "a"], "datasets.folder: foreground names a class twice: ['a', 'a']"),
