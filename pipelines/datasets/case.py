@@ -30,8 +30,10 @@ class Finding:
 
     @property
     def message(self) -> str:
-        """One line: where, expected, found, what to do."""
-        return f"{self.file or self.case or 'the set'}: expected {self.expected}, found {self.found}; {self.remedy}"
+        """One line: where, expected, found, what to do; printable whatever a file's name holds."""
+        where = self.file or self.case or "the set"
+        text = f"{where}: expected {self.expected}, found {self.found}; {self.remedy}"
+        return "".join(char if char.isprintable() else "?" for char in text)
 
 
 @dataclass(frozen=True)

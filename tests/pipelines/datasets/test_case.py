@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipelines.datasets.case import groups_of, labeled_rows, leaked_cases, load_prepared, rows_of_part
+from pipelines.datasets.case import Finding, groups_of, labeled_rows, leaked_cases, load_prepared, rows_of_part
 from pipelines.runtime.artifacts import save_array, write_csv, write_json
 from pipelines.runtime.errors import DataError
 
@@ -34,6 +35,12 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     labels = [{"case": n, "label_rank": int(owner[n][1])} for n in names if owner[n] not in PARTS]
     write_csv(split / "labels.csv", labels, ("case", "label_rank"))
     return prepared, split
+
+
+def test_a_finding_is_printable_whatever_a_name_holds() -> None:
+    name = os.fsdecode(b"l\xe4sion\x1b")
+    message = Finding("name", name, "", f"a name {name}", "x", "rename it").message
+    assert message.encode() == b"l?sion?: expected a name l?sion?, found x; rename it"
 
 
 def test_prepared_rows_belong_together(folders: tuple[Path, Path]) -> None:
