@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.datasets.case import Case, Dataset, Finding
-from pipelines.datasets.files import find_base, images_of, list_files, name_of, relative
-from pipelines.datasets.tables import index_rows, read_table
+from pipelines.datasets.files import find_base, images_of, list_files, name_of, relative, unread
+from pipelines.datasets.tables import index_rows, outside, read_table, stem_of
 
 FOLDER = "BUSBRA"
 TABLES = {
@@ -49,7 +49,7 @@ def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0)
         name="bus_bra",
         adapter="bus_bra",
         cases=tuple(cases),
-        classes=CLASSES,
+        classes=tuple(name for name in CLASSES if any(case.class_name == name for case in cases)),
         foreground=("lesion",),
         terms="own permissive text: use, modify, distribute; cite the article and keep its notice",
         citation="Gomez-Flores et al., Medical Physics 51(4):3110-3123, 2024, doi 10.1002/mp.16812",
@@ -74,7 +74,9 @@ def read_cases(
         findings.append(Finding("layout", "", "5-fold-cv.csv", f"fold {fold}", found, remedy))
     cases: list[Case] = []
     masks: set[Path] = set()
-    for name in sorted(facts):
+    strange = {"bus_data.csv": facts, "5-fold-cv.csv": folds}
+    findings += [outside(table, name) for table, rows in strange.items() for name in rows if stem_of(name) is None]
+    for name in sorted(name for name in facts if stem_of(name) is not None):
         image, mask = base / "Images" / f"{name}.png", base / "Masks" / f"{name.replace('bus', 'mask', 1)}.png"
         masks.add(mask)
         if name not in folds:
@@ -97,10 +99,13 @@ def read_cases(
     ]
     for path in unknown:
         remedy = "left out; add the row"
-        findings.append(Finding("table", path.stem, relative(path, root), "a row in bus_data.csv", "none", remedy))
+        findings.append(Finding("table", name_of(path), relative(path, root), "a row in bus_data.csv", "none", remedy))
     for path in sorted(path for path in images_of(files) if path.parent == base / "Masks" and path not in masks):
         where = relative(path, root)
-        findings.append(Finding("unread", path.stem, where, "a row in bus_data.csv", "none", "add the row"))
+        findings.append(Finding("unread", name_of(path), where, "a row in bus_data.csv", "none", "add the row"))
+    findings += unread(
+        root, sorted(files), [path for path in files if path.parent in (base / "Images", base / "Masks")]
+    )
     return whole_patients(cases, findings)
 
 

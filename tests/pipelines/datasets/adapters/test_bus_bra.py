@@ -124,7 +124,23 @@ def test_a_name_in_a_table_leads_nowhere(root: Path) -> None:
     replace(root, "5-fold-cv.csv", "bus_0003-s", "../../secret")
     found = read(root, settings(4, test=4))
     assert found.cases == ()
-    assert [item.check for item in found.findings if item.case == "../../secret"] == ["table"]
+    assert [(item.check, item.file, item.found) for item in found.findings if item.check == "link"] == [
+        ("link", table, "'../../secret', which leads elsewhere, not followed")
+        for table in ("bus_data.csv", "5-fold-cv.csv")
+    ]
+
+
+def test_classes_are_those_of_the_folds_that_are_read(root: Path) -> None:
+    assert read(root, settings(4, test=4)).classes == ("benign",)
+    assert read(root, settings(2, 3)).classes == ("benign", "malignant")
+
+
+def test_images_in_other_folders_are_named(root: Path) -> None:
+    layouts.touch(root / "BUSBRA", "Images/sub/other.png", "figure.png")
+    assert [(item.check, item.file) for item in read(root, settings(3)).findings] == [
+        ("unread", "BUSBRA/Images/sub/other.png"),
+        ("unread", "BUSBRA/figure.png"),
+    ]
 
 
 def test_a_missing_table_is_one_finding(root: Path) -> None:
