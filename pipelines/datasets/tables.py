@@ -16,14 +16,14 @@ MAX_BYTES = 64 * 2**20  # far above any published table
 
 
 def read_text(root: Path, path: Path, findings: list[Finding]) -> str | None:
-    """A text file in UTF-8; None, with a finding, when it is not one or is absurdly large."""
+    """A text file in UTF-8, in composed Unicode form; None, with a finding, when it is not one or is absurdly large."""
     size = path.stat().st_size
     if size > MAX_BYTES:
         limit, found = f"at most {MAX_BYTES // 2**20} MiB", f"{size // 2**20} MiB"
         findings.append(Finding("layout", "", relative(path, root), limit, found, "see if it is the right file"))
         return None
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))
     except (UnicodeDecodeError, OSError) as error:
         found = f"damage ({getattr(error, 'reason', None) or error.strerror})"  # type: ignore[union-attr]
         remedy = "fetch it again or save it as UTF-8"
@@ -31,16 +31,24 @@ def read_text(root: Path, path: Path, findings: list[Finding]) -> str | None:
         return None
 
 
-def read_table(root: Path, path: Path, columns: Sequence[str], findings: list[Finding]) -> list[dict[str, str]]:
-    """Rows of a CSV file with a header; none, with a finding, when it is damaged or lacks one of `columns`."""
+def read_table(
+    root: Path, path: Path, columns: Sequence[str], findings: list[Finding], *, known: Sequence[str] = ()
+) -> list[dict[str, str]]:
+    """Rows of a CSV file with a header; none, with a finding, when it is damaged or lacks one of `columns`.
+
+    known: names, in lower case, that a header may write in any case; the rows have them as they stand here.
+    """
     text = read_text(root, path, findings)
     if text is None:
         return []
     expected = f"rows with {', '.join(columns)}, separated by commas"
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
-        rows = [dict(row) for row in reader]
         header = list(reader.fieldnames or [])
+        reader.fieldnames = header = [
+            name.strip().lower() if name.strip().lower() in known else name for name in header
+        ]
+        rows = [dict(row) for row in reader]
     except csv.Error as error:
         found, remedy = f"damage ({error})", "fetch it again"
         findings.append(Finding("layout", "", relative(path, root), expected, found, remedy))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -63,9 +64,41 @@ def test_names_that_lead_out_are_errors(tmp_path: Path) -> None:
     assert [item.check for item in findings] == ["link", "link"]
 
 
-def test_unknown_columns_are_named(tmp_path: Path) -> None:
-    _, findings = grouped(tmp_path, "case,patient\na,p1\n", "a")
-    assert [(item.check, item.found) for item in findings] == [("table", "patient")]
+@pytest.mark.parametrize(("header", "check"), [("case,patient", "layout"), ("case,group,patient", "table")])
+def test_unknown_columns_are_an_error_where_patients_may_be_in_one(tmp_path: Path, header: str, check: str) -> None:
+    cells = ",".join(["a", "p1", "x"][: header.count(",") + 1])
+    _, findings = grouped(tmp_path, f"{header}\n{cells}\n", "a")
+    assert [(item.check, item.found) for item in findings] == [(check, "patient")]
+
+
+@pytest.mark.parametrize("name", ["Groups.csv", "GROUPS.CSV"])
+def test_upper_and_lower_case_are_the_same_in_the_name_and_the_header(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("Case, Group ,CLASS,Site\na,p1,benign,north\n")
+    case, findings = Case("a", tmp_path / "images" / "a.png", (), "none"), list[Finding]()
+    (found,) = with_groups(tmp_path, [tmp_path / name], [case], findings)
+    assert (found.identity, found.class_name, found.site, findings) == ("p1", "benign", "north", [])
+
+
+@pytest.mark.parametrize(
+    "names", [["images/groups.csv"], ["images/Groups.csv", "groups.csv"], ["Groups.csv", "groups.csv"]]
+)
+def test_a_table_in_another_place_or_a_second_one_is_an_error(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("case,group\na,p1\n")
+    case, findings = Case("a", tmp_path / "images" / "a.png", (), "none"), list[Finding]()
+    with_groups(tmp_path, [tmp_path / name for name in names], [case], findings)
+    assert [(item.check, item.expected) for item in findings] == [("layout", "one groups.csv in the top folder")]
+
+
+def test_decomposed_folders_and_cells_mean_the_composed_ones(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "tumör") for form in ("NFC", "NFD"))
+    for folder, cell in ((composed, decomposed), (decomposed, composed)):
+        case = Case(f"{composed}-1", tmp_path / folder / "1.png", (), composed)
+        (tmp_path / "groups.csv").write_text(f"case,group,class\n{cell}/1.png,{cell},{cell}\n", encoding="utf-8")
+        findings: list[Finding] = []
+        (found,) = with_groups(tmp_path, [tmp_path / "groups.csv"], [case], findings)
+        assert (found.identity, found.class_name, findings) == (composed, composed, [])
 
 
 def test_in_class_folders_a_bare_name_must_mean_one_image(tmp_path: Path) -> None:

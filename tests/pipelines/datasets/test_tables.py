@@ -16,6 +16,13 @@ def test_a_table_with_a_byte_order_mark_quotes_and_blanks_after_commas(tmp_path:
     assert findings == []
 
 
+def test_known_columns_in_any_case_and_cells_in_composed_form(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("CASE,Other\ntumo\u0308r,1\n", encoding="utf-8")
+    findings: list[Finding] = []
+    rows = read_table(tmp_path, tmp_path / "t.csv", ("case",), findings, known=("case", "group"))
+    assert (rows, findings) == ([{"case": "tum\u00f6r", "Other": "1"}], [])
+
+
 @pytest.mark.parametrize(
     ("content", "found"),
     [
