@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +14,18 @@ from pipelines.datasets.images import EXTENSIONS
 from pipelines.runtime.errors import DataError
 
 SHOWN = 6  # names in a message
+OTHER_FORMATS = (  # of images that no adapter reads
+    *(".gif", ".webp", ".jfif", ".jpe", ".jp2", ".j2k", ".heic", ".avif", ".pgm", ".ppm", ".dcm", ".dicom", ".ima"),
+    *(".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".npy", ".npz", ".mat"),
+)
 
 
 def list_files(root: Path, findings: list[Finding]) -> list[Path]:
     """All files below `root`, sorted by relative posix name; hidden names are left out.
 
     `root` itself may be a link. A link inside it is read if it leads to a file inside it; each other one, and what is
-    no plain file or cannot be listed, is added to `findings` and left alone. DataError: `root` is no folder.
+    no plain file or cannot be listed, is added to `findings` and left alone. Images in a format that is not read are a
+    warning per folder and ending. DataError: `root` is no folder.
     """
     if not root.is_dir():
         raise DataError(f"{root}: expected the dataset's folder, found none; see docs/datasets.md for where to get it")
@@ -40,16 +45,43 @@ def list_files(root: Path, findings: list[Finding]) -> list[Path]:
             fault = _link_fault(path, real) if path.is_symlink() else None
             if fault:
                 findings.append(
-                    Finding("link", path.stem, relative(path, root), "a file of its own", fault, "copy it to its place")
+                    Finding(
+                        "link", name_of(path), relative(path, root), "a file of its own", fault, "copy it to its place"
+                    )
                 )
             elif path.is_file():
                 found.append(path)
             elif not path.is_dir():
                 kind = "a pipe, socket or device"
                 findings.append(
-                    Finding("unreadable", path.stem, relative(path, root), "a file", kind, "remove it from the folder")
+                    Finding(
+                        "unreadable", name_of(path), relative(path, root), "a file", kind, "remove it from the folder"
+                    )
                 )
-    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+    found.sort(key=lambda path: path.relative_to(root).as_posix())
+    findings += other_formats(root, found)
+    return found
+
+
+def other_formats(root: Path, files: Iterable[Path]) -> list[Finding]:
+    """A warning for each folder and ending of images that are not read, with their number."""
+    counts: Counter[tuple[Path, str]] = Counter()
+    for path in files:
+        ending = next((ending for ending in OTHER_FORMATS if path.name.lower().endswith(ending)), "")
+        if ending:
+            counts[path.parent, ending] += 1
+    expected, remedy = "PNG, JPEG, BMP or TIFF", "not read; convert them to PNG, or remove them"
+    return [
+        Finding(
+            "unread",
+            "",
+            "" if folder == root else f"{relative(folder, root)}/",
+            expected,
+            f"{count} file{'s' if count > 1 else ''} ending in {ending}",
+            remedy,
+        )
+        for (folder, ending), count in sorted(counts.items())
+    ]
 
 
 def _link_fault(path: Path, real: Path) -> str | None:
@@ -117,16 +149,21 @@ def contents(root: Path, files: Sequence[Path]) -> str:
     return ", ".join(named[:SHOWN]) + more if named else "no files"
 
 
-def by_stem(root: Path, files: Iterable[Path], findings: list[Finding]) -> dict[str, Path]:
-    """Name without ending -> file; an error is added to `findings` for each file whose name is already taken."""
+def by_stem(
+    root: Path, files: Iterable[Path], findings: list[Finding], *, mask_of: Callable[[str], str] | None = None
+) -> dict[str, Path]:
+    """Name without ending -> file; an error is added to `findings` for each file whose name is already taken.
+
+    mask_of: for masks, name -> case; the error is then about masks alone and names that case.
+    """
     found: dict[str, Path] = {}
     for path in files:
         first = found.setdefault(name_of(path), path)
         if first != path:
             clash = f"{relative(first, root)} of the same name"
-            findings.append(
-                Finding("name", name_of(path), relative(path, root), "a name of its own", clash, "remove or rename one")
-            )
+            check, case = ("ambiguous mask", mask_of(name_of(path))) if mask_of else ("name", name_of(path))
+            where, remedy = relative(path, root), "remove or rename one"
+            findings.append(Finding(check, case, where, "a name of its own", clash, remedy))
     return found
 
 
@@ -156,7 +193,12 @@ def unread(root: Path, files: Sequence[Path], read: Iterable[Path]) -> list[Find
     known = set(read)
     return [
         Finding(
-            "unread", path.stem, relative(path, root), "a file of the layout", "one no rule reads", "move or remove it"
+            "unread",
+            name_of(path),
+            relative(path, root),
+            "a file of the layout",
+            "one no rule reads",
+            "move or remove it",
         )
         for path in images_of(files)
         if path not in known

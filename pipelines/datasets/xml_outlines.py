@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from pipelines.datasets.case import Finding
-from pipelines.datasets.files import relative
+from pipelines.datasets.files import name_of, relative
 from pipelines.datasets.tables import read_text
 
 Polygon = tuple[tuple[float, float], ...]
@@ -62,7 +63,9 @@ def _parse(root: Path, path: Path, findings: list[Finding]) -> ElementTree.Eleme
     if size > MAX_BYTES:
         fault = f"{size // 1024} KiB, above {MAX_BYTES // 1024}"
     else:
-        text = read_text(root, path, findings)
+        own: list[Finding] = []
+        text = read_text(root, path, own)
+        findings += [replace(item, check="missing mask", case=name_of(path)) for item in own]
         if text is None:
             return None
         if FORBIDDEN.search(text):
@@ -72,7 +75,9 @@ def _parse(root: Path, path: Path, findings: list[Finding]) -> ElementTree.Eleme
                 return ElementTree.fromstring(text)
             except (ElementTree.ParseError, ValueError) as error:
                 fault = f"damage ({error})"
-    findings.append(Finding("layout", path.stem, where, "a small XML file with <mark>", fault, "fetch it again"))
+    findings.append(
+        Finding("missing mask", name_of(path), where, "a small XML file with <mark>", fault, "fetch it again")
+    )
     return None
 
 

@@ -20,6 +20,7 @@ CLASSES = ("benign", "malignant", "normal")
 MASK = re.compile(r"^(?P<case>.+?)_mask(_(?P<number>\d+))?$")
 MASK_FOLDERS = ("mask", "masks")
 EXPECTED = {"benign": 437, "malignant": 210, "normal": 133}
+MASKS = {"benign": 454, "malignant": 211, "normal": 133}  # files; 17 images have two or three
 REDUCED = 352  # the published images are up to 1048 pixels wide: a set without a longer side is a reduced copy
 
 
@@ -27,7 +28,26 @@ def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0)
     """Read the published layout. settings.classes names the folders to read; `work` and `count` are not used here."""
     left_out = tuple(name for name in CLASSES if name not in settings.classes)
     dataset = read_layout(root, tuple(settings.classes), name="busi", left_out=left_out)
-    return replace(dataset, expected={name: EXPECTED[name] for name in dataset.classes}, reduced_below=REDUCED)
+    return replace(
+        dataset,
+        expected={name: EXPECTED[name] for name in dataset.classes},
+        reduced_below=REDUCED,
+        findings=(*dataset.findings, *check_masks(dataset)),
+    )
+
+
+def check_masks(dataset: Dataset) -> list[Finding]:
+    """A warning for each class that has all its images and another number of masks than published: a second mask that
+    is lost leaves no other trace.
+    """
+    findings: list[Finding] = []
+    for name in dataset.classes:
+        own = [case for case in dataset.cases if case.class_name == name]
+        masks = sum(len(case.masks) for case in own)
+        if len(own) == EXPECTED[name] and masks != MASKS[name]:
+            expected, remedy = f"{MASKS[name]} masks of class {name} as published", "see which mask lacks"
+            findings.append(Finding("count", "", "", expected, str(masks), remedy))
+    return findings
 
 
 def read_layout(
@@ -76,13 +96,14 @@ def read_layout(
 def read_class(root: Path, files: Sequence[Path], findings: list[Finding]) -> list[tuple[str, Path, tuple[Path, ...]]]:
     """(case, image, its masks by their number) of one class folder.
 
-    A mask is told by `_mask` in its name or by a folder `mask/`, in which it may have its image's own name.
+    A mask is told by `_mask` in its name or by a folder `mask/`, in which it may have its image's own name. Its number
+    is 0 or what follows `_mask_`: a gap in the numbers of an image says that a mask is lost.
     """
     mask_files = [path for path in files if MASK.match(path.stem) or path.parent.name.lower() in MASK_FOLDERS]
     taken = set(mask_files)
     images = by_stem(root, [path for path in files if path not in taken], findings)
     masks: dict[str, list[tuple[int, str, Path]]] = {}
-    for stem, path in by_stem(root, mask_files, findings).items():
+    for stem, path in by_stem(root, mask_files, findings, mask_of=_image_of).items():
         match = MASK.match(stem)
         case, number = (match["case"], int(match["number"] or 0)) if match else (stem, 0)
         masks.setdefault(case, []).append((number, stem, path))
@@ -93,10 +114,23 @@ def read_class(root: Path, files: Sequence[Path], findings: list[Finding]) -> li
     for case in sorted(set(images) - set(masks)):
         remedy = "add the mask or remove the image"
         findings.append(Finding("missing mask", case, relative(images[case], root), f"{case}_mask.png", "none", remedy))
+    for case in sorted(set(images) & set(masks)):
+        numbers = {number for number, _, _ in masks[case]}
+        gaps = sorted(set(range(len(numbers))) - numbers)
+        if gaps:
+            expected = f"{case}_mask_{gaps[0]}" if gaps[0] else f"{case}_mask"
+            found = "only " + ", ".join(stem for _, stem, _ in sorted(masks[case]))
+            remedy = "add the mask, or number them _mask, _mask_1, _mask_2, ... without a gap"
+            findings.append(Finding("missing mask", case, relative(images[case], root), expected, found, remedy))
     return [
         (case, image, tuple(path for _, _, path in sorted(masks.get(case, []))))
         for case, image in sorted(images.items())
     ]
+
+
+def _image_of(mask: str) -> str:
+    match = MASK.match(mask)
+    return match["case"] if match else mask
 
 
 def _inside(files: Sequence[Path], folder: Path) -> list[Path]:

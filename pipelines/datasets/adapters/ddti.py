@@ -107,7 +107,7 @@ def read_paired(root: Path, base: Path, files: Sequence[Path], layout: str, find
     image_files = [path for path in images_of(files) if path.parent == image]
     mask_files = [path for path in images_of(files) if path.parent == mask]
     findings += unread(root, files, [*image_files, *mask_files])
-    images, masks = by_stem(root, image_files, findings), by_stem(root, mask_files, findings)
+    images, masks = by_stem(root, image_files, findings), by_stem(root, mask_files, findings, mask_of=str)
     pairs = pair_up(root, images, masks, f"{mask.name}/{{}}", findings)
     return [Case(stem, images[stem], own, "none", identity=identity_of(stem)) for stem, own in pairs.items()]
 

@@ -41,7 +41,7 @@ def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0)
         findings += unread(root, files, [path for paths in kinds.values() for path in paths])
     else:
         find_base(root, files, ("Hospital", ""), ("Test_Image_1.png", "mask_1.png"), findings)
-    images, drawn = (_by_number(root, kinds[kind], findings) for kind in kinds)
+    images, drawn = (_by_number(root, kinds[kind], findings, masks=kind == "mask") for kind in kinds)
     unpaired: list[Finding] = []
     pairs = pair_up(root, images, drawn, "mask_{}", unpaired)
     findings += renamed(unpaired, "Test_Image_")
@@ -60,13 +60,18 @@ def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0)
     )
 
 
-def _by_number(root: Path, files: list[Path], findings: list[Finding]) -> dict[str, Path]:
+def _image_of(mask: str) -> str:
+    return f"Test_Image_{int(mask.rpartition('_')[2])}"
+
+
+def _by_number(root: Path, files: list[Path], findings: list[Finding], *, masks: bool) -> dict[str, Path]:
     """Number without padding -> file; mask_7 and mask_07 are one number."""
     found: dict[str, Path] = {}
-    for stem, path in by_stem(root, files, findings).items():
+    for stem, path in by_stem(root, files, findings, mask_of=_image_of if masks else None).items():
         number = str(int(stem.rpartition("_")[2]))
         first = found.setdefault(number, path)
         if first != path:
             clash = f"{relative(first, root)} of the same number"
-            findings.append(Finding("name", stem, relative(path, root), "a number of its own", clash, "remove one"))
+            check, case = ("ambiguous mask", _image_of(stem)) if masks else ("name", stem)
+            findings.append(Finding(check, case, relative(path, root), "a number of its own", clash, "remove one"))
     return found

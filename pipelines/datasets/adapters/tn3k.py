@@ -56,7 +56,7 @@ def read_halves(root: Path, base: Path, files: Sequence[Path], fold: int | None,
         mask_files = [path for path in inside if path.parent == base / f"{half}-mask"]
         used += [*image_files, *mask_files]
         own: list[Finding] = []
-        images, masks = by_stem(root, image_files, own), by_stem(root, mask_files, own)
+        images, masks = by_stem(root, image_files, own), by_stem(root, mask_files, own, mask_of=str)
         pairs = pair_up(root, images, masks, half + "-mask/{}.jpg", own)
         classes = read_classes(root, base / f"label4{half}.csv", files, images, own)
         findings += renamed(own, f"{half}-")

@@ -27,7 +27,7 @@ def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0)
         image_files = [path for path in inside if path.parent == base / "original"]
         mask_files = [path for path in inside if path.parent == base / "GT"]
         findings += unread(root, files, [*image_files, *mask_files])
-        images, masks = by_stem(root, image_files, findings), by_stem(root, mask_files, findings)
+        images, masks = by_stem(root, image_files, findings), by_stem(root, mask_files, findings, mask_of=str)
         pairs = pair_up(root, images, masks, "GT/{}.png", findings)
         cases = [Case(stem, images[stem], own, class_of(stem)) for stem, own in pairs.items()]
     classes = tuple(sorted({case.class_name for case in cases}))

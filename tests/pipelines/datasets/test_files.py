@@ -99,6 +99,25 @@ def test_unprintable_names_are_shown_as_text(tmp_path: Path) -> None:
     finding.message.encode()  # a lone surrogate would raise
 
 
+def test_images_in_a_format_that_is_not_read_are_counted_by_folder_and_ending(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "x.DCM", "images/1.gif", "images/2.GIF", "images/v.nii.gz", "images/v.nii", "notes.pdf")
+    findings: list[Finding] = []
+    list_files(tmp_path, findings)
+    assert [(item.check, item.case, item.file, item.found) for item in findings] == [
+        ("unread", "", "", "1 file ending in .dcm"),
+        ("unread", "", "images/", "2 files ending in .gif"),
+        ("unread", "", "images/", "1 file ending in .nii"),
+        ("unread", "", "images/", "1 file ending in .nii.gz"),
+    ]
+
+
+def test_a_mask_s_name_that_is_taken_is_a_fault_of_masks(tmp_path: Path) -> None:
+    findings: list[Finding] = []
+    paths = [tmp_path / "a_mask.bmp", tmp_path / "a_mask.png"]
+    by_stem(tmp_path, paths, findings, mask_of=lambda stem: stem.removesuffix("_mask"))
+    assert [(item.check, item.case, item.file) for item in findings] == [("ambiguous mask", "a", "a_mask.png")]
+
+
 def test_unicode_names_pair_in_either_normal_form(tmp_path: Path) -> None:
     composed, decomposed = (unicodedata.normalize(form, "tumör (1)") for form in ("NFC", "NFD"))
     findings: list[Finding] = []

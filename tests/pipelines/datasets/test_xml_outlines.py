@@ -36,7 +36,7 @@ SECRET = '<!DOCTYPE case [<!ENTITY a SYSTEM "file:///etc/passwd">]><case><mark><
 
 @pytest.mark.parametrize("text", [BOMB, SECRET, "<! doctype case>" + ddti_xml(7, {})])
 def test_document_types_and_entities_are_refused(tmp_path: Path, text: str) -> None:
-    assert outlined(tmp_path, text) == ({}, [("layout", "a document type or entity, which is not read")])
+    assert outlined(tmp_path, text) == ({}, [("missing mask", "a document type or entity, which is not read")])
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-7"])
@@ -45,18 +45,18 @@ def test_no_encoding_hides_an_entity(tmp_path: Path, encoding: str) -> None:
     head = f'<?xml version="1.0" encoding="{encoding}"?>'
     found, findings = outlined(tmp_path, (head + SECRET).encode(encoding))
     assert found == {}
-    assert [check for check, _ in findings] == ["layout"]
+    assert [check for check, _ in findings] == ["missing mask"]
 
 
 def test_an_undefined_entity_is_damage(tmp_path: Path) -> None:
     found, ((check, text),) = outlined(tmp_path, "<case><mark><image>&a;</image></mark></case>")
-    assert (found, check) == ({}, "layout")
+    assert (found, check) == ({}, "missing mask")
     assert text.startswith("damage (undefined entity")
 
 
 def test_a_large_file_is_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(xml_outlines, "MAX_BYTES", 1024)
-    assert outlined(tmp_path, "<case>" + " " * 2000 + "</case>") == ({}, [("layout", "1 KiB, above 1")])
+    assert outlined(tmp_path, "<case>" + " " * 2000 + "</case>") == ({}, [("missing mask", "1 KiB, above 1")])
 
 
 @pytest.mark.parametrize("depth", [1000, 100_000])

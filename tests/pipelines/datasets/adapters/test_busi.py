@@ -40,9 +40,15 @@ def test_published_layout(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("outer", ["", "Dataset_BUSI_with_GT/"])
 def test_masks_are_in_the_order_of_their_numbers(tmp_path: Path, outer: str) -> None:
-    touch(tmp_path, *(f"{outer}benign/benign (2){end}.png" for end in ("", "_mask", "_mask_10", "_mask_2")))
+    touch(
+        tmp_path,
+        *(
+            f"{outer}benign/benign (2){end}.png"
+            for end in ("", "_mask", *(f"_mask_{number}" for number in range(1, 11)))
+        ),
+    )
     (case,) = read(tmp_path, BENIGN).cases
-    assert [path.stem[10:] for path in case.masks] == ["_mask", "_mask_2", "_mask_10"]
+    assert [path.stem[10:] for path in case.masks] == ["_mask", *(f"_mask_{number}" for number in range(1, 11))]
 
 
 @pytest.mark.parametrize(("images", "masks"), [("images", "mask"), ("images", "masks"), ("Images", "Mask")])
@@ -70,8 +76,6 @@ def test_unpaired_files_are_errors(tmp_path: Path) -> None:
         (["a.jpg", "a.png", "a_mask.png"], "a.png"),
         (["a.PNG", "a.png", "a_mask.png"], "a.png"),
         (["p1/a.png", "p2/a.png", "a_mask.png"], "p2/a.png"),
-        (["a.png", "a_mask.bmp", "a_mask.png"], "a_mask.png"),
-        (["images/a.png", "mask/a.bmp", "mask/a.png"], "mask/a.png"),
     ],
 )
 def test_equal_names_but_for_the_ending_or_folder_are_errors(tmp_path: Path, names: list[str], second: str) -> None:
@@ -79,6 +83,47 @@ def test_equal_names_but_for_the_ending_or_folder_are_errors(tmp_path: Path, nam
     (finding,) = read(tmp_path, BENIGN).findings
     assert (finding.check, finding.file) == ("name", f"benign/{second}")
     assert finding.found.endswith("of the same name")
+
+
+@pytest.mark.parametrize(
+    ("names", "second"),
+    [
+        (["a.png", "a_mask.bmp", "a_mask.png"], "a_mask.png"),
+        (["images/a.png", "mask/a.bmp", "mask/a.png"], "mask/a.png"),
+    ],
+)
+def test_two_masks_of_one_name_are_ambiguous(tmp_path: Path, names: list[str], second: str) -> None:
+    touch(tmp_path, *(f"benign/{name}" for name in names))
+    (finding,) = read(tmp_path, BENIGN).findings
+    assert (finding.check, finding.case, finding.file) == ("ambiguous mask", "a", f"benign/{second}")
+
+
+@pytest.mark.parametrize(
+    ("ends", "lacking"),
+    [(["_mask_1", "_mask_2"], "a_mask"), (["_mask", "_mask_2"], "a_mask_1"), (["_mask_1"], "a_mask")],
+)
+def test_a_gap_in_the_numbers_of_masks_is_a_lost_mask(tmp_path: Path, ends: list[str], lacking: str) -> None:
+    touch(tmp_path, "benign/a.png", *(f"benign/a{end}.png" for end in ends))
+    (finding,) = read(tmp_path, BENIGN).findings
+    assert (finding.check, finding.case, finding.file, finding.expected) == (
+        "missing mask",
+        "a",
+        "benign/a.png",
+        lacking,
+    )
+
+
+def test_masks_are_counted_where_all_images_of_a_class_are_there(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"normal/normal ({number}){end}.png" for number in range(1, 134) for end in ("", "_mask")))
+    normal = SimpleNamespace(classes=["normal"])
+    assert read(tmp_path, normal).findings == ()
+    touch(tmp_path, "normal/normal (7)_mask_1.png")
+    assert [(item.check, item.expected, item.found) for item in read(tmp_path, normal).findings] == [
+        ("count", "133 masks of class normal as published", "134")
+    ]
+    (tmp_path / "normal/normal (1).png").unlink()
+    (tmp_path / "normal/normal (1)_mask.png").unlink()
+    assert read(tmp_path, normal).findings == ()  # a subset: the number of images is named elsewhere
 
 
 def test_files_outside_the_class_folders_are_named(tmp_path: Path) -> None:
@@ -136,3 +181,14 @@ def test_as_published(shared_data: Path) -> None:
     assert len(expected) == 17
     assert several == expected
     assert found.findings == ()
+
+
+def test_lost_second_masks_are_named(shared_data: Path, tmp_path: Path) -> None:
+    lost = ("benign (195)_mask.png", "benign (4)_mask_1.png", "malignant (53)_mask_1.png")
+    source = next(path for path in (shared_data / "busi").rglob("benign") if path.is_dir()).parent
+    touch(tmp_path, *(f"{path.parent.name}/{path.name}" for path in source.rglob("*.png") if path.name not in lost))
+    assert [(item.check, item.case, item.expected, item.found) for item in read(tmp_path, ALL).findings] == [
+        ("missing mask", "benign (195)", "benign (195)_mask", "only benign (195)_mask_1, benign (195)_mask_2"),
+        ("count", "", "454 masks of class benign as published", "452"),
+        ("count", "", "211 masks of class malignant as published", "210"),
+    ]

@@ -43,9 +43,9 @@ def test_every_fault_of_a_folder_is_named(tmp_path: Path) -> None:
     touch(tmp_path, "masks/b.png", "masks/b_mask.png", "masks/x.png")
     assert checks(read(tmp_path, SETTINGS)) == [
         ("ambiguous mask", "b"),
+        ("ambiguous mask", "c"),
         ("mask without image", "x"),
         ("missing mask", "a"),
-        ("name", "c"),
         ("name", "c"),
     ]
 
@@ -118,17 +118,57 @@ def test_label_maps(tmp_path: Path) -> None:
         (LABELS, ["masks/0/a.png", "masks/1/a.png"], "masks/: expected one label map per image, as `masks: labels`"),
         (TWO, ["masks/a.png", "masks/0/a.png", "masks/1/a.png"], "masks/: expected masks in it or in folders"),
         (SETTINGS, ["masks/a.png", "gt/a.png"], "the set: expected one folder of images and one of masks, found"),
-        (SETTINGS, ["masks/a.png", "Images/a.png"], "the set: expected one folder of images and one of masks, found"),
+        (TWO, ["masks/nodule/a.png", "masks/stone/a.png"], "masks/: expected one folder per name in `foreground`"),
+        (LABELS, ["masks/nodule/a.png", "masks/cyst/a.png"], "masks/: expected one label map per image"),
     ],
 )
-def test_what_is_ambiguous_is_one_finding(
+def test_masks_that_are_not_understood_are_one_finding_about_masks(
     tmp_path: Path, settings: SimpleNamespace, names: list[str], message: str
 ) -> None:
     touch(tmp_path, "images/a.png", *names)
     found = read(tmp_path, settings)
     (finding,) = found.findings
-    assert (finding.check, found.cases) == ("layout", ())
+    assert (finding.check, finding.case) == ("ambiguous mask", "")
     assert finding.message.startswith(message)
+    assert [(case.case, case.masks) for case in found.cases] == [("a", ())]  # as an unlabeled image it will do
+
+
+def test_two_folders_of_images_are_one_finding(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "Images/a.png", "masks/a.png")
+    (finding,) = read(tmp_path, SETTINGS).findings
+    assert finding.message.startswith("the set: expected one folder of images and one of masks, found")
+
+
+def test_folders_of_masks_may_have_the_names_of_the_classes(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "masks/Cyst/a.png", "masks/nodule/a_mask.png")
+    found = read(tmp_path, TWO)
+    assert [path.parent.name for path in found.cases[0].masks] == ["nodule", "Cyst"]
+    assert (found.cases[0].mask_classes, found.layout, found.findings) == ((1, 2), "classes", ())
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ["images/p0/a.png", "images/p1/a.png", "masks/p0/a.png"],
+            "images/: expected images directly in images/, found images/p0/ (1), images/p1/ (1); move the files up "
+            "under names of their own, masks likewise; if these are patients, put them into column group of groups.csv",
+        ),
+        (["images/train/a.png", "images/val/b.png"], "write their names into train.txt, val.txt and test.txt"),
+        (
+            ["train/images/a.png", "train/masks/a.png", "valid/images/a.png", "valid/masks/a.png"],
+            "put them in one images/ and one masks/ under names of their own and write these into train.txt, val.txt "
+            "and test.txt",
+        ),
+        (["p0/images/a.png", "p1/images/a.png"], "what the folders tell (patient, site) goes into groups.csv"),
+    ],
+)
+def test_folders_one_level_too_deep_are_explained(tmp_path: Path, names: list[str], message: str) -> None:
+    touch(tmp_path, *names)
+    found = read(tmp_path, SETTINGS)
+    (finding,) = found.findings
+    assert (finding.check, found.cases) == ("layout", ())
+    assert finding.message.endswith(message)
 
 
 # --- lists
@@ -148,6 +188,24 @@ def test_lists_decide_what_is_read_and_become_parts(tmp_path: Path) -> None:
         ("unread", "c", "a name in train.txt, test.txt")
     ]
     assert found.layout == "pairs with lists"
+
+
+def test_an_image_in_no_list_needs_no_mask(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "images/b.png", "images/c.png", "masks/a.png", "masks/c.png", "masks/c_gt.png")
+    (tmp_path / "Train.TXT").write_text("a\n")
+    found = read(tmp_path, SETTINGS)
+    assert [(case.case, case.official_part) for case in found.cases] == [("a", "train")]
+    assert checks(found) == [("unread", "b"), ("unread", "c")]
+    (tmp_path / "Train.TXT").write_text("a\nb\n")
+    assert ("missing mask", "b") in checks(read(tmp_path, SETTINGS))
+
+
+def test_other_tables_and_texts_are_named(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "masks/a.png", "patients.csv", "images/train.txt", "notes.md")
+    assert [(item.check, item.file) for item in read(tmp_path, SETTINGS).findings] == [
+        ("unread", "images/train.txt"),
+        ("unread", "patients.csv"),
+    ]
 
 
 def test_faults_of_lists_are_findings(tmp_path: Path) -> None:
@@ -223,7 +281,23 @@ def test_class_folders_with_label_maps(tmp_path: Path) -> None:
     found = read(tmp_path, LABELS)
     assert [(case.case, case.label_map) for case in found.cases] == [("cyst-a", True), ("cyst-b", False)]
     assert checks(found) == [("ambiguous mask", "cyst-b")]
-    assert checks(read(tmp_path, TWO)) == [("layout", "")]
+    assert checks(read(tmp_path, TWO)) == [("ambiguous mask", "")]
+    assert [case.masks for case in read(tmp_path, TWO).cases] == [(), ()]
+
+
+def test_a_lost_mask_in_class_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "cyst/a.png", "cyst/a_mask_1.png", "cyst/b.png", "cyst/b_mask.png")
+    assert checks(read(tmp_path, SETTINGS)) == [("missing mask", "cyst-a")]
+
+
+def test_class_folders_in_decomposed_form(tmp_path: Path) -> None:
+    touch(tmp_path, "tumo\u0308r/1.png", "tumo\u0308r/1_mask.png")
+    (tmp_path / "groups.csv").write_text("case,group\ntum\u00f6r/1.png,p1\n", encoding="utf-8")
+    found = read(tmp_path, SETTINGS)
+    assert [(case.case, case.class_name, case.identity) for case in found.cases] == [
+        ("tum\u00f6r-1", "tum\u00f6r", "p1")
+    ]
+    assert found.findings == ()
 
 
 # --- images alone

@@ -36,9 +36,9 @@ def test_faults(tmp_path: Path) -> None:
     layouts.touch(tmp_path, *(f"Hospital/{name}.png" for name in names))
     found = read(tmp_path, None)
     assert sorted((item.check, item.case) for item in found.findings if item.check != "count") == [
+        ("ambiguous mask", "Test_Image_3"),
         ("mask without image", "Test_Image_2"),
         ("missing mask", "Test_Image_1"),
-        ("name", "mask_3"),
         ("unread", "Test_Image_x"),
         ("unread", "other"),
     ]
