@@ -8,6 +8,7 @@ from typing import Any
 
 from pipelines.datasets.adapters import bus_bra, busi, ddti, folder, phantom, stu, tn3k, udiat
 from pipelines.datasets.case import Dataset, Finding
+from pipelines.datasets.integrity import CHECKS
 
 ADAPTERS = {
     "phantom": phantom.read,
@@ -26,10 +27,12 @@ def read_dataset(name: str, root: Path, settings: Any, *, work: Path | None = No
 
     root: the dataset's folder in its published layout. settings: the block `datasets.<name>` of params.yaml. work,
     count: an empty folder and a number of images for the phantom, which writes its images there before they are read.
-    A set without a case has at least one finding that says why. DataError: `root` is no folder.
+    A set without a case has a finding that says why, an error by default and not about masks. DataError: `root` is no
+    folder.
     """
     dataset = replace(ADAPTERS[settings.adapter](root, settings, work=work, count=count), name=name)
-    if dataset.cases or dataset.findings:
+    told = any(CHECKS[item.check].severity == "error" and not CHECKS[item.check].mask for item in dataset.findings)
+    if dataset.cases or told:
         return dataset
-    remedy = "copy the published folder there (see docs/datasets.md)"
-    return replace(dataset, findings=(Finding("layout", "", "", "images", "none", remedy),))
+    found, remedy = "none that can be read", "see the other findings and the layouts in docs/datasets.md"
+    return replace(dataset, findings=(Finding("layout", "", "", "images", found, remedy), *dataset.findings))

@@ -45,7 +45,7 @@ SOURCES = {
         where="your own images",
         terms="yours: outputs derive from your images, decide what may be shared",
         layout="images/ and masks/, equal file names; optional groups.csv (see docs/datasets.md)",
-        signs=("images", "Images", "*/*_mask.*"),
+        signs=("images/", "Images/", "*/*_mask.*"),  # folders in it: one called so is not the set itself
     ),
     "stu": Source(
         where="the repository xbhlk/STU-Hospital",

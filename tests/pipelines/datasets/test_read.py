@@ -8,6 +8,7 @@ import pytest
 from pipelines.datasets import adapters
 from pipelines.datasets.read import ADAPTERS, read_dataset
 from pipelines.runtime.errors import DataError
+from tests.support.layouts import touch
 from tests.support.workspaces import DEFAULT_PARAMS
 
 
@@ -42,6 +43,16 @@ def test_an_empty_folder_is_one_finding_that_says_so(tmp_path: Path, name: str) 
     assert (finding.check, finding.found, found.cases) == ("layout", "no files", ())
     with pytest.raises(DataError, match="expected the dataset's folder, found none"):
         read_dataset(name, tmp_path / "nothing", block)
+
+
+@pytest.mark.parametrize("names", [["images/p0/a.png", "images/p1/a.png"], ["images/a.png"]])
+def test_a_set_without_a_case_has_an_error_that_is_not_about_masks(tmp_path: Path, names: list[str]) -> None:
+    touch(tmp_path, *names)
+    if len(names) == 1:
+        (tmp_path / "train.txt").write_text("b.png\n")  # a warning, and one image in no list
+    block = SimpleNamespace(adapter="folder", foreground=["x"], masks="binary")
+    found = read_dataset("folder", tmp_path, block)
+    assert (found.cases, "layout" in [item.check for item in found.findings]) == ((), True)
 
 
 @pytest.mark.parametrize("name", sorted(set(ADAPTERS) - {"phantom", "folder"}))
