@@ -14,7 +14,8 @@ from pathlib import Path
 
 import yaml
 
-from pipelines.datasets.integrity import CHECKS, policy_of
+from pipelines.datasets.checks import check_counts, check_names
+from pipelines.datasets.integrity import CHECKS, policy_of, printable
 from pipelines.datasets.read import read_dataset
 from pipelines.datasets.sources import SOURCES, look_alike
 from pipelines.params.loader import load_params
@@ -35,7 +36,7 @@ class Item:
     problem: bool = False
 
     def __str__(self) -> str:
-        return f"{'PROBLEM' if self.problem else 'ok':<8} {self.name:<8} {self.text}"
+        return printable(f"{'PROBLEM' if self.problem else 'ok':<8} {self.name:<8} {self.text}")
 
 
 def main(root: Path) -> int:
@@ -94,7 +95,9 @@ def data_items(root: Path, name: str, params: Params) -> Iterator[Item]:
 
 
 def read_items(folder: Path, name: str, params: Params, *, masks: bool) -> Iterator[Item]:
-    """The adapter's findings, by the policy of params: errors are problems, of which the first few are shown."""
+    """The findings of the adapter, of names and of counts, by the policy of params: errors are problems, of which the
+    first few are shown.
+    """
     block = params.datasets[name]
     source, place = SOURCES[block.adapter], f"data/raw/{name}"
     try:
@@ -108,17 +111,24 @@ def read_items(folder: Path, name: str, params: Params, *, masks: bool) -> Itera
     findings = [item for item in dataset.findings if masks or not CHECKS[item.check].mask]
     faults = [item for item in findings if policy[item.check] == "error"]
     if not dataset.cases:
-        elsewhere = look_alike(folder, source.signs, set())
-        hint = f"; {place}/{elsewhere} looks like it: move its content up" if elsewhere else ""
-        text = f"{place}: expected {source.layout}; {faults[0].message}{hint}; get it: {source.where}"
+        first = [*faults, *findings][0]  # a policy may have made each of them less than an error
+        text = f"{place}: expected {source.layout}; {first.message}; get it: {source.where}"
         yield Item("data", text, problem=True)
         return
+    findings += [*check_counts(dataset), *check_names(dataset.cases)]
+    faults = [item for item in findings if policy[item.check] == "error"]
     classes = Counter(case.class_name for case in dataset.cases)
     counts = ", ".join(f"{count} {name}" for name, count in sorted(classes.items()))
     role = "" if masks else "as unlabeled images, "
     layout = f", layout: {dataset.layout}" if dataset.layout else ""
-    rest = len(findings) - len(faults)
-    warnings = f"; {rest} warning{'s' if rest > 1 else ''}, which `prepare` lists" if rest else ""
+    rest = Counter(policy[item.check] for item in findings)
+    words = {"exclude": "left out", "warning": "warning", "flag": "flag"}
+    told = [
+        f"{rest[name]} {word}{'s' if rest[name] > 1 and name != 'exclude' else ''}"
+        for name, word in words.items()
+        if rest[name]
+    ]
+    warnings = f"; {', '.join(told)}, which `prepare` lists" if told else ""
     yield Item("data", f"{place}: {role}{len(dataset.cases)} images ({counts}){layout}{warnings}")
     for fault in faults[:SHOWN]:
         yield Item("data", f"{place}: {fault.message}", problem=True)

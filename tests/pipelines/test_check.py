@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -138,7 +140,63 @@ def test_faults_that_would_stop_prepare_are_named_before(project, edit):
     assert len(data) == 1 + check.SHOWN + 1
     assert data[-1].endswith("and 5 faults more; `dvc repro prepare` lists them all")
     edit("policy: {}", "policy: {missing mask: exclude, mask without image: warning, link: exclude}")
-    assert lines_of(project)["data"].splitlines() == [f"{data[0]}; 10 warnings, which `prepare` lists"]
+    assert lines_of(project)["data"].splitlines() == [f"{data[0]}; 9 left out, 1 warning, which `prepare` lists"]
+
+
+@pytest.mark.parametrize("policy", ["{}", "{layout: warning}"])
+def test_a_nested_folder_is_explained_and_not_to_be_moved_up(project, edit, policy):
+    edit("dataset: phantom", "dataset: folder")
+    edit("policy: {}", f"policy: {policy}")
+    layouts.touch(project / "data/raw/folder", "images/p0/a.png", "images/p1/a.png")
+    (line,) = lines_of(project)["data"].splitlines()
+    assert line.startswith("PROBLEM  data     data/raw/folder: expected images/ and masks/")
+    assert "images/: expected images directly in images/, found images/p0/ (1), images/p1/ (1)" in line
+    assert "column group of groups.csv" in line
+    assert "looks like it" not in line
+
+
+def test_a_folder_called_images_is_not_the_set_itself(project, edit):
+    edit("dataset: phantom", "dataset: folder")
+    layouts.touch(project / "data/raw/images", "a.png")
+    assert "looks like it" not in lines_of(project)["data"]
+    layouts.touch(project / "data/raw/scans", "images/a.png")
+    assert "data/raw/scans looks like it: move or link it to data/raw/folder" in lines_of(project)["data"]
+
+
+def test_names_and_counts_are_checked_as_prepare_does(project, edit):
+    edit("dataset: phantom", "dataset: busi")
+    edit("classes: [benign, malignant]   ", "classes: [benign, malignant, normal]   ")
+    layouts.touch(project / "data/raw/busi", *(f"benign/{name}{end}.png" for name in "aA" for end in ("", "_mask")))
+    data = lines_of(project)["data"]
+    assert "expected at least 1 image of class malignant, found 0" in data
+    assert "A: expected a name of its own on every file system" in data or "a: expected a name of its own" in data
+
+
+def test_one_class_in_the_folds_of_bus_bra_is_no_fault(project, edit):
+    edit("dataset: phantom", "dataset: bus_bra")
+    edit("folds: [2, 3]", "folds: [4]")
+    edit("test_fold: 3", "test_fold: 4")
+    layouts.bus_bra(project / "data/raw/bus_bra")
+    assert lines_of(project)["data"] == "ok       data     data/raw/bus_bra: 1 images (1 benign)"
+
+
+def test_names_that_are_no_text_can_be_printed(project, edit, capsys):
+    edit("dataset: phantom", "dataset: folder")
+    folder = project / "data/raw/folder" / os.fsdecode(b"l\xe4sion")
+    layouts.touch(folder, "a.png", "a_mask.png")
+    assert check.main(project) == 1
+    assert "1 images (1 l?sion)" in capsys.readouterr().out.encode().decode()
+
+
+def test_unlabeled_images_with_masks_that_are_not_understood_are_ready(project, edit):
+    edit("unlabeled: []", "unlabeled: [folder]")
+    raw = project / "data/raw/folder"
+    layouts.touch(raw, "images/a.png", "images/b.png", "masks/0/a.png", "masks/1/a.png")
+    expected = "ok       data     data/raw/folder: as unlabeled images, 2 images (2 none), layout: unlabeled"
+    assert lines_of(project)["data"].splitlines()[1:] == [expected]
+    shutil.rmtree(raw / "masks")
+    layouts.touch(raw, "masks/a.png", "masks/a.bmp")
+    assert lines_of(project)["data"].splitlines()[1:] == [expected.replace("layout: unlabeled", "layout: pairs")]
 
 
 def test_unlabeled_sets_are_checked_too_but_for_masks(project, edit):
