@@ -25,7 +25,7 @@ from PIL import Image
 from benchmarks.copies import crop, mirror, reencode
 from benchmarks.duplicates_planted import default_rule
 from pipelines.datasets.descriptors import SIDE, Descriptors, describe_one
-from pipelines.datasets.duplicates import cluster_sizes, find_pairs
+from pipelines.datasets.duplicates import cluster_sizes, search
 from pipelines.runtime.randomness import numpy_generator_for
 
 EVERY = 50
@@ -76,7 +76,8 @@ def measure(count: int, folder: Path) -> dict[str, float]:
     described, spent = time.perf_counter(), time.process_time()
     before = peak()
     known = Descriptors(tuple(digests), np.load(folder / "thumbnails.npy", mmap_mode="r"))
-    pairs = find_pairs(known, default_rule())
+    result = search(known, default_rule())
+    pairs = result.pairs
     searched = time.perf_counter()
     planted = {(row - EARLIER, row) for row in range(count) if row % EVERY == EARLIER}
     found = {(pair.a, pair.b) for pair in pairs}
@@ -90,6 +91,7 @@ def measure(count: int, folder: Path) -> dict[str, float]:
         "planted": len(planted),
         "found": len(planted & found),
         "others": len(found - planted),
+        "passed_over": result.passed_over,
         "largest_cluster": max(cluster_sizes(count, pairs), default=1),
     }
 

@@ -16,7 +16,7 @@ from pipelines.datasets.checks import check_counts, check_names, check_reduced
 from pipelines.datasets.collect import Row, Settings, collect
 from pipelines.datasets.conflicts import check_pairs, flag_pairs
 from pipelines.datasets.descriptors import SIDE, perceptual_hashes
-from pipelines.datasets.duplicates import PAIR_COLUMNS, Descriptors, Pair, Rule, find_pairs, pair_row, phash_hex
+from pipelines.datasets.duplicates import PAIR_COLUMNS, Descriptors, Pair, Rule, pair_row, phash_hex, search
 from pipelines.datasets.images import box_of
 from pipelines.datasets.integrity import CHECKS, as_report, counted, quantiles, table
 from pipelines.datasets.labels import RULES
@@ -78,7 +78,10 @@ def prepare_dataset(
     if masks:
         log(f"looking for duplicates among {len(rows)} images")
         thumbnails = load_array(out / "thumbnails.npy")
-        pairs = find_pairs(Descriptors(tuple(row.pixels for row in rows), thumbnails), rule)
+        found = search(Descriptors(tuple(row.pixels for row in rows), thumbnails), rule)
+        pairs = found.pairs
+        if found.passed_over:
+            log(f"{found.passed_over} comparisons left out within large clusters: they could change no group")
         findings += check_pairs(rows, pairs)
         rows = flag_pairs(rows, pairs)
     facts = facts_of(rows)

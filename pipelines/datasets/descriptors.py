@@ -1,8 +1,8 @@
 """What images are compared by: sha256 of the pixels, and one canonical thumbnail that all else is computed from.
 
 The thumbnail is the native gray image under a box filter at 128 x 128, 8 bits, whatever the aspect. The 64-bit
-perceptual hash, the vectors of the normalized cross-correlation and the mirrored ones follow from it, so a decision is
-a function of what data/prepared holds.
+perceptual hash, the normalized cross-correlation and the mirrored ones follow from it, so a decision is a function of
+what data/prepared holds.
 """
 
 from __future__ import annotations
@@ -64,12 +64,22 @@ def shrink(thumbnails: np.ndarray, side: int) -> np.ndarray:
     return blocks.mean(axis=(-3, -1), dtype=np.float32)
 
 
-def unit_vectors(thumbnails: np.ndarray) -> np.ndarray:
-    """(N, 128, 128) to (N, 4096) float32 of the 64 x 64 block means: zero mean, unit norm; zeros without contrast."""
-    vectors = shrink(thumbnails, VECTOR_SIDE).reshape(len(thumbnails), -1)
-    vectors -= vectors.mean(axis=1, keepdims=True)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.where(norms > CONTRAST * VECTOR_SIDE, vectors / np.maximum(norms, CONTRAST), np.float32(0.0))
+def ncc(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Normalized cross-correlation (P,) float64 of two stacks (P, 128, 128) uint8, at 64 x 64; 0 without contrast.
+
+    A value of one pair alone, whatever else is in the stacks: all sums are of whole numbers below 2^53, so they are
+    exact in any order.
+    """
+    factor, count = SIDE // VECTOR_SIDE, VECTOR_SIDE**2
+    blocks = (len(first), VECTOR_SIDE, factor, VECTOR_SIDE, factor)
+    sums = (stack.reshape(blocks).sum(axis=(2, 4), dtype=np.float64) for stack in (first, second))
+    a, b = (stack.reshape(len(first), count) for stack in sums)
+    spread_a, spread_b = (count * np.einsum("nd,nd->n", z, z) - z.sum(axis=1) ** 2 for z in (a, b))
+    shared = count * np.einsum("nd,nd->n", a, b) - a.sum(axis=1) * b.sum(axis=1)
+    # Of sums over blocks, count times their squared norm: CONTRAST is of the norm of block means per pixel of a side.
+    least = count * (factor**2 * CONTRAST * VECTOR_SIDE) ** 2
+    known = (spread_a > least) & (spread_b > least)
+    return np.where(known, shared / np.sqrt(np.where(known, spread_a * spread_b, 1.0)), 0.0)
 
 
 def perceptual_hashes(thumbnails: np.ndarray, *, mirrored: bool = False) -> np.ndarray:

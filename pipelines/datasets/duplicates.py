@@ -8,14 +8,14 @@ A pair of images is a pair of duplicates by one of three rules, each a function 
 - aligned: re-framed copies (cropped, shifted, mirrored). The images resemble each other in some window, and after
   alignment their NCC, their perceptual hashes and their fine detail all agree.
 
-Thresholds are params (`prepare.duplicates`). Each pair carries the evidence of all three.
+Thresholds are params (`prepare.duplicates`). Each listed pair carries the evidence of all three.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -25,19 +25,19 @@ from pipelines.datasets.descriptors import (
     Descriptors,
     describe,
     describe_one,
-    hamming,
-    perceptual_hashes,
     phash_hex,
-    unit_vectors,
 )
+from pipelines.datasets.linking import Between, Links, Within
 from pipelines.datasets.reframing import Candidate, find_candidates, order_rows
 from pipelines.datasets.registration import IDENTITY, Alignment, register
+from pipelines.datasets.whole import Whole, compare, find_near
 
 __all__ = [
     "PAIR_COLUMNS",
     "Descriptors",
     "Pair",
     "Rule",
+    "Search",
     "cluster_sizes",
     "connected_groups",
     "describe",
@@ -46,10 +46,9 @@ __all__ = [
     "find_pairs_between",
     "pair_row",
     "phash_hex",
+    "search",
 ]
 
-ROWS = 2048  # hashes per block of the all-pairs comparison
-CHUNK = 256  # pairs whose vectors are in memory at a time
 SAME_SCALE = 0.02  # a scale within it, and a shift below half a pixel of the thumbnail, is the same framing
 
 
@@ -100,31 +99,51 @@ PAIR_COLUMNS = tuple(field.name for field in fields(Pair))
 
 
 @dataclass(frozen=True)
-class _Whole:
-    """Comparison of whole thumbnails."""
+class Search:
+    """pairs: sorted; passed_over: comparisons left out: both images were connected already, with links enough."""
 
-    mirrored: bool
-    phash_distance: int
-    ncc: float
+    pairs: list[Pair]
+    passed_over: int
 
 
 def find_pairs(descriptors: Descriptors, rule: Rule) -> list[Pair]:
-    """All pairs a < b of one set, sorted. Of n images with equal pixels the first is paired with each other one."""
-    pixels = descriptors.pixels
-    first: dict[str, int] = {}
-    identical = [
-        (row, place) for place, digest in enumerate(pixels) if (row := first.setdefault(digest, place)) != place
-    ]
-    return _collect(descriptors, descriptors, rule, identical, within=True)
+    """Pairs a < b of one set, sorted. Their connected components are those of all pairs; see `search`."""
+    return search(descriptors, rule).pairs
+
+
+def search(known: Descriptors, rule: Rule) -> Search:
+    """Pairs a < b of one set: each that connects two images, and the others of images with few links (`linking`).
+
+    Of n images with equal pixels the first is paired with each other one, and alone takes part in the further search.
+    """
+    copies = _copies(known.pixels)
+    links = Links(Within(len(known)), len(known))
+    found = _search(known, known, rule, links, within=True)
+    identical = [_identical(rows[0], row) for rows in copies.values() for row in rows[1:]]
+    return Search(_sorted([*identical, *found]), links.passed_over)
 
 
 def find_pairs_between(a: Descriptors, b: Descriptors, rule: Rule) -> list[Pair]:
-    """All pairs of an image of one set and an image of another, as (row of a, row of b), sorted."""
-    places: dict[str, list[int]] = {}
-    for row, digest in enumerate(a.pixels):
-        places.setdefault(digest, []).append(row)
-    identical = [(row, place) for place, digest in enumerate(b.pixels) for row in places.get(digest, ())]
-    return _collect(a, b, rule, identical, within=False)
+    """Pairs of an image of one set and an image of another, as (row of a, row of b), sorted.
+
+    For each image of b, every cluster of a that has a duplicate of it has a pair with it; further images of such a
+    cluster are paired while they have few links (`linking`). Of images of equal pixels all are named, each with the
+    first of the other set's.
+    """
+    copies_a, copies_b = _copies(a.pixels), _copies(b.pixels)
+    clusters = Within(len(a))
+    order = _order(a.pixels)
+    # Clusters by the rule `thumbnails` alone: they lie within those of all rules, and no pair need be aligned for them.
+    find_near(a, a, (order, order), (rule.phash_distance, rule.ncc), Links(clusters, len(a)), within=True)
+    links = Links(Between(clusters.labels, len(b)), len(a), len(b))
+    found = [_identical(copies_a[name][0], copies_b[name][0]) for name in sorted(copies_a.keys() & copies_b.keys())]
+    for pair in found:
+        links.add(pair.a, pair.b)
+    found += _search(a, b, rule, links, within=False)
+    for pair in found[:]:
+        found += [replace(pair, b=row) for row in copies_b[b.pixels[pair.b]][1:]]
+        found += [replace(pair, a=row) for row in copies_a[a.pixels[pair.a]][1:]]
+    return _sorted(found)
 
 
 def pair_row(pair: Pair, names_a: Sequence[str], names_b: Sequence[str] | None = None) -> dict[str, Any]:
@@ -164,71 +183,93 @@ def cluster_sizes(count: int, pairs: Iterable[Pair]) -> dict[int, int]:
     return dict(sorted(Counter(size for size in members.values() if size > 1).items()))
 
 
-def _collect(
-    a: Descriptors, b: Descriptors, rule: Rule, identical: Sequence[tuple[int, int]], *, within: bool
-) -> list[Pair]:
-    found = {key: Pair(*key, "identical", "pixels", 0, 1.0, False, 0, 0, 1.0, 1.0, 0, 1.0, 1.0) for key in identical}
-    whole = dict(_near_thumbnails(a, b, rule, within=within))
-    candidates = _candidates(a, b, rule, within=within)
-    for key in sorted(whole.keys() | candidates.keys()):
-        if a.pixels[key[0]] != b.pixels[key[1]]:
-            pair = _judge(a, b, key, whole.get(key), candidates.get(key), rule)
+def _copies(pixels: Sequence[str]) -> dict[str, list[int]]:
+    """Rows per digest, ascending."""
+    found: dict[str, list[int]] = {}
+    for row, digest in enumerate(pixels):
+        found.setdefault(digest, []).append(row)
+    return found
+
+
+def _order(pixels: Sequence[str]) -> np.ndarray:
+    """The first row of each digest, by digest."""
+    return np.array([rows[0] for _, rows in sorted(_copies(pixels).items())], np.int64)
+
+
+def _identical(a: int, b: int) -> Pair:
+    return Pair(a, b, "identical", "pixels", 0, 1.0, False, 0, 0, 1.0, 1.0, 0, 1.0, 1.0)
+
+
+def _sorted(pairs: Iterable[Pair]) -> list[Pair]:
+    return sorted(pairs, key=lambda pair: (pair.a, pair.b))
+
+
+def _search(a: Descriptors, b: Descriptors, rule: Rule, links: Links, *, within: bool) -> list[Pair]:
+    """Pairs of unequal pixels among the first images of each digest."""
+    rows = _order(a.pixels), _order(b.pixels)
+    whole = find_near(a, b, rows, (rule.phash_distance, rule.ncc), links, within=within)
+    described: dict[tuple[int, int], Candidate] = {}
+    found: list[Pair] = []
+    for key, candidate in _candidates(a, b, rule, rows, links, whole.keys(), within=within):
+        if key in whole:
+            described[key] = candidate
+        elif links.is_open(*key):
+            connected = bool(links.clusters.connected(*(np.array([row]) for row in key))[0])
+            pair = _judge(a, b, key, None, candidate, rule)
             if pair is not None:
-                found[key] = pair
-    return [found[key] for key in sorted(found)]
+                links.add(*key)
+                found.append(pair)
+            elif connected:
+                links.count(*key)
+        else:
+            links.passed_over += 1
+    judged = (_judge(a, b, key, value, described.get(key), rule) for key, value in whole.items())
+    return [*found, *(pair for pair in judged if pair is not None)]
 
 
-def _near_thumbnails(
-    a: Descriptors, b: Descriptors, rule: Rule, *, within: bool
-) -> Iterator[tuple[tuple[int, int], _Whole]]:
-    """Pairs by the rule `thumbnails`; one that is near both ways is plain. Vectors are made where hashes are near."""
-    plain_a, mirrored_a = (perceptual_hashes(a.thumbnails, mirrored=flip) for flip in (False, True))
-    plain_b, mirrored_b = (perceptual_hashes(b.thumbnails, mirrored=flip) for flip in (False, True))
-    for top in range(0, len(a), ROWS):
-        for left in range(top if within else 0, len(b), ROWS):
-            rows, columns = slice(top, top + ROWS), slice(left, left + ROWS)
-            plain = hamming(plain_a[rows, None], plain_b[None, columns])
-            # The hash of a mirror image is not the mirrored hash bit for bit, so both ways are asked.
-            flipped = np.minimum(
-                hamming(plain_a[rows, None], mirrored_b[None, columns]),
-                hamming(mirrored_a[rows, None], plain_b[None, columns]),
-            )
-            taken: set[tuple[int, int]] = set()
-            for mirrored, distance in ((False, plain), (True, flipped)):
-                hits = np.argwhere(distance <= rule.phash_distance)
-                if within:
-                    hits = hits[hits[:, 0] + top < hits[:, 1] + left]
-                for start in range(0, len(hits), CHUNK):
-                    part = hits[start : start + CHUNK]
-                    values = _ncc(a, b, part + np.array([top, left]), mirrored)
-                    for (i, j), value in zip(part.tolist(), values, strict=True):
-                        key = (i + top, j + left)
-                        if value >= rule.ncc and key not in taken:
-                            taken.add(key)
-                            yield key, _Whole(mirrored, int(distance[i, j]), float(value))
+def _candidates(
+    a: Descriptors,
+    b: Descriptors,
+    rule: Rule,
+    rows: tuple[np.ndarray, np.ndarray],
+    links: Links,
+    listed: Collection[tuple[int, int]],
+    *,
+    within: bool,
+) -> Iterator[tuple[tuple[int, int], Candidate]]:
+    """Candidates of the rule `aligned` by their rows in a and b that are listed or may connect; lower row first within.
 
-
-def _ncc(a: Descriptors, b: Descriptors, pairs: np.ndarray, mirrored: bool) -> np.ndarray:
-    """NCC (P,) of the pairs (P, 2) of rows, the first one mirrored or not."""
-    first = np.asarray(a.thumbnails[pairs[:, 0]])
-    second = np.asarray(b.thumbnails[pairs[:, 1]])
-    return np.einsum("nd,nd->n", unit_vectors(first[..., ::-1] if mirrored else first), unit_vectors(second))
-
-
-def _candidates(a: Descriptors, b: Descriptors, rule: Rule, *, within: bool) -> Mapping[tuple[int, int], Candidate]:
-    """Candidates of the rule `aligned` by their rows in a and b; within one set the lower row comes first."""
+    rows: those to search, of each set.
+    """
     if rule.aligned_resemblance > 1.0:
-        return {}
-    ranks_a, ranks_b = order_rows(a.pixels, b.pixels)
-    found = find_candidates(a.thumbnails, b.thumbnails, (ranks_a, ranks_b), rule.aligned_resemblance)
-    if within:
-        return {(min(item.a, item.b), max(item.a, item.b)): item for item in found}
-    reverse = find_candidates(b.thumbnails, a.thumbnails, (ranks_b, ranks_a), rule.aligned_resemblance)
-    return {(item.a, item.b): item for item in found} | {(item.b, item.a): item for item in reverse}
+        return
+    ranks = []
+    for rank, chosen in zip(order_rows(a.pixels, b.pixels), rows, strict=True):
+        kept = np.full(len(rank), -1, np.int64)
+        kept[chosen] = rank[chosen]
+        ranks.append(kept)
+    codes = np.array(sorted(row * len(b) + column for row, column in listed), np.int64)
+
+    def wanted(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        if within:
+            first, second = np.minimum(first, second), np.maximum(first, second)
+        asked = links.open(first, second) | np.isin(first * len(b) + second, codes)
+        links.passed_over += int(len(asked) - asked.sum())
+        return asked
+
+    least = rule.aligned_resemblance
+    for item in find_candidates(a.thumbnails, b.thumbnails, (ranks[0], ranks[1]), least, wanted):
+        yield (min(item.a, item.b), max(item.a, item.b)) if within else (item.a, item.b), item
+    if not within:
+        turned = (ranks[1], ranks[0])
+        for item in find_candidates(
+            b.thumbnails, a.thumbnails, turned, least, lambda first, second: wanted(second, first)
+        ):
+            yield (item.b, item.a), item
 
 
 def _judge(
-    a: Descriptors, b: Descriptors, key: tuple[int, int], whole: _Whole | None, candidate: Candidate | None, rule: Rule
+    a: Descriptors, b: Descriptors, key: tuple[int, int], whole: Whole | None, candidate: Candidate | None, rule: Rule
 ) -> Pair | None:
     """The pair with its evidence, or None where no rule makes it one."""
     mirrored = whole.mirrored if whole else candidate is not None and candidate.mirrored
@@ -249,7 +290,7 @@ def _judge(
     if whole is None:
         if not agrees:
             return None
-        whole = _compare_whole(a, b, key, mirrored)
+        whole = compare(a, b, key, mirrored=mirrored)
         name = "aligned"
     else:
         name = "thumbnails"
@@ -269,14 +310,6 @@ def _judge(
         round(alignment.ncc, 4),
         round(alignment.detail, 4),
     )
-
-
-def _compare_whole(a: Descriptors, b: Descriptors, key: tuple[int, int], mirrored: bool) -> _Whole:
-    hashes = [
-        perceptual_hashes(np.asarray(a.thumbnails[key[0]])[None], mirrored=mirrored),
-        perceptual_hashes(np.asarray(b.thumbnails[key[1]])[None]),
-    ]
-    return _Whole(mirrored, int(hamming(*hashes)[0]), float(_ncc(a, b, np.array([key]), mirrored)[0]))
 
 
 def _placement(alignment: Alignment, *, turned: bool, mirrored: bool) -> tuple[float, float, float, float]:

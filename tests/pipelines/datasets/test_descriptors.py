@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from pipelines.datasets.descriptors import (
@@ -10,11 +12,11 @@ from pipelines.datasets.descriptors import (
     describe,
     describe_one,
     hamming,
+    ncc,
     perceptual_hashes,
     phash64,
     phash_hex,
     shrink,
-    unit_vectors,
 )
 from tests.support.pictures import reencoded, scene
 
@@ -48,13 +50,30 @@ def test_block_means_by_hand() -> None:
     assert shrink(image, 128).dtype == np.float32
 
 
-def test_vectors_are_normalized_and_a_constant_image_gives_zeros() -> None:
-    flat = np.full((80, 80), 57, np.uint8)
-    vectors = unit_vectors(describe([scene(0), flat]).thumbnails)
-    assert vectors.shape == (2, 4096)
-    assert abs(vectors[0].mean()) < 1e-6
-    assert abs(np.linalg.norm(vectors[0]) - 1.0) < 1e-5
-    assert not vectors[1].any()
+def test_ncc_is_exact_and_that_of_the_pair_alone() -> None:
+    stack = describe([scene(seed) for seed in range(6)]).thumbnails
+    values = ncc(stack[:3], stack[3:])
+    for row, value in enumerate(values.tolist()):
+        a, b = (
+            [int(cell) for cell in stack[place].reshape(64, 2, 64, 2).sum(axis=(1, 3), dtype=int).ravel()]
+            for place in (row, row + 3)
+        )
+        spread_a, spread_b = (4096 * sum(x * x for x in z) - sum(z) ** 2 for z in (a, b))
+        shared = 4096 * sum(x * y for x, y in zip(a, b, strict=True)) - sum(a) * sum(b)
+        assert value == shared / math.sqrt(spread_a * spread_b)
+        assert value == ncc(stack[row : row + 1], stack[row + 3 : row + 4])[0]
+    assert ncc(stack, stack) == pytest.approx(np.ones(6))
+    assert ncc(stack, 255 - stack) == pytest.approx(-np.ones(6))
+
+
+def test_a_constant_image_correlates_with_none() -> None:
+    flat = np.full((1, 128, 128), 57, np.uint8)
+    assert ncc(flat, describe([scene(0)]).thumbnails).tolist() == [0.0]
+    assert ncc(flat, flat).tolist() == [0.0]
+    dot = flat.copy()
+    dot[0, 3, 3] += 1
+    assert ncc(dot, dot).tolist() == [1.0]
+    assert ncc(flat[:0], flat[:0]).shape == (0,)
 
 
 def test_phash_of_a_plain_cosine() -> None:

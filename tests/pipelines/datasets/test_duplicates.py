@@ -10,12 +10,15 @@ from pipelines.datasets.descriptors import describe
 from pipelines.datasets.duplicates import (
     PAIR_COLUMNS,
     Descriptors,
+    Pair,
     cluster_sizes,
     connected_groups,
     find_pairs,
     find_pairs_between,
     pair_row,
+    search,
 )
+from pipelines.datasets.pooling import Decision, Member, decide_pool
 from tests.support.duplicates import default_rule
 from tests.support.pictures import layers, reencoded, scene
 
@@ -80,8 +83,8 @@ def test_pairs_do_not_depend_on_the_order_of_the_rows() -> None:
 def test_pairs_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     known = describe([*IMAGES, *copies()])
     whole = find_pairs(known, RULE)
-    monkeypatch.setattr("pipelines.datasets.duplicates.ROWS", 5)
-    monkeypatch.setattr("pipelines.datasets.duplicates.CHUNK", 2)
+    monkeypatch.setattr("pipelines.datasets.whole.ROWS", 5)
+    monkeypatch.setattr("pipelines.datasets.whole.CHUNK", 2)
     assert find_pairs(known, RULE) == whole
 
 
@@ -128,6 +131,84 @@ def test_another_frame_of_a_scene_is_similar() -> None:
     (pair,) = find_pairs(describe(frames), RULE)
     assert (pair.kind, pair.rule) == ("similar", "thumbnails")
     assert pair.aligned_detail < RULE.aligned_detail
+
+
+def video(seed: int, count: int, *, pan: int = 0) -> list[np.ndarray]:
+    """Frames of a scene with noise of their own; pan: pixels that the window moves from frame to frame."""
+    rng, whole = np.random.default_rng(seed), scene(seed, 200, 200 + pan * count)
+    frames = [whole[:, pan * place : pan * place + 200].astype(int) for place in range(count)]
+    return [np.clip(frame + rng.integers(-2, 3, frame.shape), 0, 255).astype(np.uint8) for frame in frames]
+
+
+def groups(count: int, pairs: list[Pair]) -> list[int]:
+    return connected_groups(count, ((pair.a, pair.b) for pair in pairs))
+
+
+def test_a_video_costs_links_per_frame_and_keeps_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = describe([*video(1, 14), *IMAGES[:4], *video(2, 6, pan=8)])
+    monkeypatch.setattr("pipelines.datasets.linking.LINKS", 4)
+    found = search(known, RULE)
+    # Each frame is connected by one link at most, and has 4 of the others: never all 91 pairs.
+    assert 13 <= sum(pair.b < 14 for pair in found.pairs) <= 14 * (1 + 4 // 2)
+    assert found.passed_over >= 91 - 14 * (1 + 4 // 2)
+    limited = groups(len(known), found.pairs)
+    assert limited[:14] == [0] * 14
+    assert len(set(limited)) >= 5
+    monkeypatch.setattr("pipelines.datasets.linking.LINKS", 10**6)
+    everything = search(known, RULE)
+    assert sum(pair.b < 14 for pair in everything.pairs) == 91
+    assert everything.passed_over == 0
+    assert groups(len(known), everything.pairs) == limited
+    assert set(found.pairs) < set(everything.pairs)
+
+
+def test_links_of_a_video_do_not_depend_on_rows_blocks_or_other_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.datasets.linking.LINKS", 4)
+    images = [*video(1, 14), *IMAGES[:3]]
+    straight = {frozenset((pair.a, pair.b)) for pair in find_pairs(describe(images), RULE)}
+    order = np.random.default_rng(0).permutation(17)
+    shuffled = find_pairs(describe([images[row] for row in order]), RULE)
+    assert {frozenset((int(order[pair.a]), int(order[pair.b]))) for pair in shuffled} == straight
+    alone = find_pairs(describe(images[:14]), RULE)
+    assert {frozenset((pair.a, pair.b)) for pair in alone} == straight
+    monkeypatch.setattr("pipelines.datasets.whole.ROWS", 5)
+    monkeypatch.setattr("pipelines.datasets.whole.CHUNK", 2)
+    monkeypatch.setattr("pipelines.datasets.reframing.COLUMNS", 3)
+    assert find_pairs(describe(images[:14]), RULE) == alone
+
+
+def test_of_equal_images_the_first_alone_is_compared_further() -> None:
+    copy = reencoded(IMAGES[5])
+    found = find_pairs(describe([IMAGES[5], copy, *[IMAGES[5].copy()] * 30, copy.copy()]), RULE)
+    assert [(pair.a, pair.b, pair.rule) for pair in found] == [
+        *[(0, 1, "thumbnails"), *((0, row, "pixels") for row in range(2, 32)), (1, 32, "pixels")]
+    ]
+
+
+def test_between_two_videos_the_pool_concludes_the_same_from_fewer_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The owner's parts may cut a video: each image of the main set is linked, whatever the others are linked to."""
+    pan = video(3, 8, pan=8)
+    ours = describe([*video(1, 6), scene(20), *pan[:4], scene(20)])
+    main = describe([*video(1, 13)[6:], *pan[4:], scene(21), *[scene(20)] * 3])
+    names = [str(row) for row in range(len(ours))]
+
+    def decide() -> tuple[int, list[Decision]]:
+        """One decision per image of the main set, that image alone in test."""
+        within, across = find_pairs(ours, RULE), find_pairs_between(ours, main, RULE)
+        parts = [
+            [Member(str(row), "test" if row == held_out else "train", f"g{row // 7}") for row in range(len(main))]
+            for held_out in range(len(main))
+        ]
+        return len(across), [decide_pool(names, [""] * len(names), within, across, members) for members in parts]
+
+    monkeypatch.setattr("pipelines.datasets.linking.LINKS", 1)
+    count, few = decide()
+    monkeypatch.setattr("pipelines.datasets.linking.LINKS", 10**6)
+    total, full = decide()
+    assert 15 <= count < total
+    assert [item.groups for item in few] == [item.groups for item in full]
+    assert [[row.row for row in item.excluded] for item in few] == [[row.row for row in item.excluded] for item in full]
+    assert {len(item.excluded) for item in full[:7]} != {len(item.excluded) for item in full[-3:]}
 
 
 def test_rows_for_the_table() -> None:

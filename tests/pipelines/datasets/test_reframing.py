@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipelines.datasets.descriptors import canonical, describe
-from pipelines.datasets.reframing import WINDOWS, describe_windows, find_candidates, order_rows, start_of
+from pipelines.datasets.reframing import CENTER, WINDOWS, describe_windows, find_candidates, order_rows, start_of
 from tests.support.pictures import scene
 
 IMAGES = [scene(seed, 300, 300) for seed in range(24)]
@@ -49,7 +49,7 @@ def test_direction_is_that_of_the_ranks() -> None:
     assert [(item.a, item.b) for item in forward] == []  # both copies are of lower rank
     assert [(item.a, item.b) for item in backward] == [(0, 0), (1, 2)]
     same = np.zeros(3, np.int64)
-    assert find_candidates(a.thumbnails, a.thumbnails, (same, same), 0.5) == []
+    assert list(find_candidates(a.thumbnails, a.thumbnails, (same, same), 0.5)) == []
 
 
 def test_blocks_and_row_order_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,8 +71,32 @@ def test_blocks_and_row_order_change_nothing(monkeypatch: pytest.MonkeyPatch) ->
     assert found(list(range(20))[::-1]) == whole
 
 
+def test_the_threshold_is_met_exactly_whatever_other_images_there_are() -> None:
+    """A float32 product differs in its last digits with the shape of its block; the decision must not."""
+    copies = [image[10:, 20:] for image in IMAGES[:8]]
+    for row in range(8):
+        a, b = describe([IMAGES[row]]).thumbnails, describe([copies[row]]).thumbnails
+        center = describe_windows(a, (CENTER,), np.float64)[0, 0]
+        value = float((describe_windows(b, WINDOWS, np.float64)[0] @ center).max())
+        for others in ([], IMAGES[10:13], IMAGES[10:24]):
+            first = [*others, IMAGES[row]]
+            key = (len(others), 0)
+            assert key in candidates(first, [copies[row], *others[:5]], value)
+            assert key not in candidates(first, [copies[row], *others[:5]], float(np.nextafter(value, 2.0)))
+
+
+def test_rows_of_negative_rank_and_pairs_nobody_wants_are_left_out() -> None:
+    a, b = describe(IMAGES[:3]).thumbnails, describe([image[:280] for image in IMAGES[:3]]).thumbnails
+    ranks = np.array([0, -1, 0]), np.array([1, 1, 1])
+    assert [(item.a, item.b) for item in find_candidates(a, b, ranks, 0.9)] == [(0, 0), (2, 2)]
+    assert [(item.b, item.a) for item in find_candidates(b, a, (ranks[0], ranks[1]), 0.9)] == [(0, 0), (2, 2)]
+    found = find_candidates(a, b, ranks, 0.9, lambda first, second: second != 0)
+    assert [(item.a, item.b) for item in found] == [(2, 2)]
+
+
 def test_no_images() -> None:
     none = np.zeros((0, 128, 128), np.uint8)
     ranks = np.zeros(0, np.int64)
-    assert find_candidates(none, none, (ranks, ranks), 0.8) == []
-    assert find_candidates(describe(IMAGES[:2]).thumbnails, none, (np.zeros(2, np.int64), ranks), 0.8) == []
+    assert list(find_candidates(none, none, (ranks, ranks), 0.8)) == []
+    two = describe(IMAGES[:2]).thumbnails
+    assert list(find_candidates(two, none, (np.zeros(2, np.int64), ranks), 0.8)) == []
