@@ -30,7 +30,7 @@ from pipelines.datasets.labels import Labeled, read_labels
 from pipelines.datasets.threads import WORKERS, in_order
 from pipelines.runtime.artifacts import ArchiveWriter, ArrayWriter, sha256_file
 
-STRAY = ("link", "mask without image", "name", "unread", "unreadable")  # of an adapter: of a file, maybe of no case
+STRAY = ("link", "mask without image", "unread", "unreadable")  # of an adapter: of a file, maybe of no case
 FLAGS = {"color": "color", "resized mask": "size_mismatch"}  # check -> flag of cases.csv
 
 
@@ -114,7 +114,7 @@ def collect(
     square = (settings.size, settings.size)
 
     def decide(case: Case) -> tuple[Made | None, list[Finding]]:
-        own = {shown_name(case.case), *(file_name(path, settings) for path in (case.image, *case.masks))}
+        own = {file_name(path, settings) for path in (case.image, *case.masks)}
         if shown_name(case.case) in blamed or not files.isdisjoint(own):
             return None, []
         return decide_case(case, settings, mask_named="" in named or case.case in named)

@@ -36,7 +36,7 @@ class Check:
 CHECKS = {
     "unreadable": Check("error", unusable=True),
     "link": Check("error", unusable=True),
-    "name": Check("error", unusable=True),
+    "name": Check("error", unusable=True, whole=True),  # which of two files is meant is not for us to guess
     "dimensions": Check("error", unusable=True),
     "small image": Check("error"),
     "missing mask": Check("error", unusable=True, mask=True),
@@ -79,14 +79,13 @@ def policy_of(overrides: Mapping[str, str], *, strict: bool) -> dict[str, str]:
     """
     policy = {name: check.severity for name, check in CHECKS.items()} | dict(overrides)
     for name, severity in overrides.items():
-        if CHECKS[name].unusable and severity not in ("error", "exclude"):
-            raise DataError(
-                f"prepare.policy: {name}: expected error or exclude, as such a case cannot be used, found {severity}"
-            )
-        if CHECKS[name].whole and severity == "exclude":
-            raise DataError(
-                f"prepare.policy: {name}: expected error, warning or flag, as no single case is to blame, found exclude"
-            )
+        barred = {"exclude": "no single case is to blame"} if CHECKS[name].whole else {}
+        if CHECKS[name].unusable:
+            barred |= dict.fromkeys(("warning", "flag"), "such a case cannot be used")
+        if severity in barred:
+            *most, last = (other for other in ORDER if other not in barred)
+            expected = f"{', '.join(most)} or {last}" if most else last
+            raise DataError(f"prepare.policy: {name}: expected {expected}, as {barred[severity]}, found {severity}")
     return {name: "error" if strict and severity == "warning" else severity for name, severity in policy.items()}
 
 

@@ -164,16 +164,11 @@ def faults_of(folder: Path) -> list[dict[str, str]]:
     return read_json(folder / "faults.json")["findings"]
 
 
-def test_a_name_that_is_no_text_is_an_error_or_left_out(tmp_path: Path) -> None:
+def test_a_name_that_is_no_text_is_an_error(tmp_path: Path) -> None:
     put_own(tmp_path / "raw", ["a", "b", "l\udce4sion"])
     with pytest.raises(DataError, match=r"own: 1 error"):
         prepare_own(tmp_path, "none")
     assert [(item["check"], item["case"]) for item in faults_of(tmp_path)] == [("name", "l?sion")]
-    shutil.rmtree(tmp_path / "out")
-    assert prepare_own(tmp_path, "none", {"name": "exclude"}).images == 2
-    assert [row["case"] for row in read_csv(tmp_path / "out" / "cases.csv")] == ["a", "b"]
-    report = read_json(tmp_path / "out" / "integrity.json")
-    assert [(item["case"], item["check"]) for item in report["excluded"]] == [("l?sion", "name")]
 
 
 def test_stray_files_are_left_out_and_no_case_with_them(tmp_path: Path) -> None:

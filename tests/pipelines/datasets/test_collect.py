@@ -287,12 +287,12 @@ def test_excluded_cases(tmp_path: Path) -> None:
 
 def test_a_file_of_no_case_leaves_no_case_of_its_name_out(tmp_path: Path) -> None:
     cases = [put(tmp_path, f"c{seed}", scene(seed), disc()) for seed in range(4)]
-    checks = ("link", "mask without image", "name", "unread", "unreadable")
+    checks = ("link", "mask without image", "unread", "unreadable")
     strays = [Finding(check, "c0", f"images/old/c0.{check}", "another", "this", "move it") for check in checks]
     own = [Finding("link", "c1", "masks/c1.png", "a file", "a link", "copy it")]
-    own += [Finding("name", "c2", "c2", "another", "this", "rename it")]
+    own += [Finding("ambiguous mask", "c2", "images/c2.png", "one", "two", "keep one")]
     (tmp_path / "out").mkdir()
-    rules = replace(settings(tmp_path), policy=POLICY | dict.fromkeys(checks, "exclude"))
+    rules = replace(settings(tmp_path), policy=POLICY | dict.fromkeys((*checks, "ambiguous mask"), "exclude"))
     found = collect(dataset(cases), [*strays, *own], tmp_path / "out", rules, lambda done: None)
     assert [row.case.case for row in found.rows] == ["c0", "c3"]
     assert found.excluded == ("c1", "c2")

@@ -29,8 +29,9 @@ def test_policy_overrides_and_strict() -> None:
     assert (strict["area"], strict["components"], strict["color"]) == ("flag", "error", "flag")
     with pytest.raises(DataError, match=r"unreadable: expected error or exclude, .* found warning"):
         policy_of({"unreadable": "warning"}, strict=False)
-    with pytest.raises(DataError, match=r"name: expected error or exclude, .* found warning"):
-        policy_of({"name": "warning"}, strict=False)
+    for severity in ("exclude", "warning", "flag"):
+        with pytest.raises(DataError, match=rf"name: expected error, as .*, found {severity}"):
+            policy_of({"name": severity}, strict=False)
     with pytest.raises(DataError, match=r"class conflict: expected error, warning or flag, .* found exclude"):
         policy_of({"class conflict": "exclude"}, strict=False)
 
