@@ -104,7 +104,7 @@ def check_values(path: Path, values: np.ndarray, foreground: int) -> None:
         remedy = "correct the file, or name each class in `foreground`"
         if _few_bits(path):
             remedy = "a gray PNG of less than 8 bits is read scaled: save with 8 bits"
-        elif strange.tolist() == [255] and not ((values > 0) & (values < 255)).any():
+        elif np.isin(values, (0, 255)).all():
             remedy = "set `masks: binary`, or write the labels themselves"
         raise ImageFault("value range", path.name, f"labels 0 to {foreground}", f"also {found}", remedy)
 
