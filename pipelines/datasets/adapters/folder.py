@@ -28,6 +28,7 @@ from pipelines.datasets.tables import outside, read_text, stem_of
 
 IMAGE_FOLDERS = ("images", "image")
 MASK_FOLDERS = ("masks", "mask", "labels", "label", "gt")
+TEXTS = (".csv", ".tsv", ".txt", ".xls", ".xlsx", ".ods")
 OF_CASES = ("missing mask", "ambiguous mask")  # of an image that is not read they do not matter
 SUFFIXES = ("", "_mask", "_gt", "_seg")
 LISTS = {f"{part}.txt": part for part in PARTS}
@@ -117,7 +118,7 @@ def _unread_texts(root: Path, files: Sequence[Path], lists: Sequence[Path]) -> l
     return [
         Finding("unread", "", relative(path, root), expected, "another table or text", remedy)
         for path in files
-        if path.suffix.lower() in (".csv", ".txt") and path not in known
+        if path.suffix.lower() in TEXTS and path not in known
     ]
 
 

@@ -201,8 +201,9 @@ def test_an_image_in_no_list_needs_no_mask(tmp_path: Path) -> None:
 
 
 def test_other_tables_and_texts_are_named(tmp_path: Path) -> None:
-    touch(tmp_path, "images/a.png", "masks/a.png", "patients.csv", "images/train.txt", "notes.md")
+    touch(tmp_path, "images/a.png", "masks/a.png", "patients.csv", "groups.xlsx", "images/train.txt", "notes.md")
     assert [(item.check, item.file) for item in read(tmp_path, SETTINGS).findings] == [
+        ("unread", "groups.xlsx"),
         ("unread", "images/train.txt"),
         ("unread", "patients.csv"),
     ]
