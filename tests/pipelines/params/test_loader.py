@@ -41,11 +41,11 @@ def change(path, value):
         ("scales.smoke.sample.steps", float("nan"), "scales.smoke.sample.steps: input should be a valid integer"),
         ("segmenter.label_fraction", float("nan"), "segmenter.label_fraction: input should be"),
         ("scales.full.autoencoder.total_steps", 10**9, "less than or equal to 10000000, found 1000000000"),
-        ("dataset", "bussi", "dataset: expected a block of datasets (bus_bra, busi, ddti, folder, phantom, "),
+        ("dataset", "bussi", "found 'bussi'; add datasets.bussi"),
         (
             "unlabeled",
             ["busi", "stuu"],
-            "unlabeled: expected a block of datasets (bus_bra, busi, ddti, folder, phantom, ",
+            "found 'stuu'; add datasets.stuu",
         ),
         ("split.protocol", "literature", "literature lists are known for adapter busi alone, found dataset 'phantom'"),
         ("unlabeled", ["busi", "busi"], "unlabeled names a dataset twice: ['busi', 'busi']"),
