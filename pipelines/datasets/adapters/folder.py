@@ -24,13 +24,20 @@ from pipelines.datasets.case import PARTS, Case, Dataset, Finding
 from pipelines.datasets.files import by_stem, contents, images_of, list_files, relative, renamed, unread
 from pipelines.datasets.groups import NAME as GROUPS
 from pipelines.datasets.groups import tables_of, with_groups
+from pipelines.datasets.mask_folders import (
+    choose_masks,
+    class_fault,
+    image_of,
+    named_folders,
+    no_masks,
+    several_classes,
+)
 from pipelines.datasets.tables import outside, read_text, stem_of
 
 IMAGE_FOLDERS = ("images", "image")
 MASK_FOLDERS = ("masks", "mask", "labels", "label", "gt")
 TEXTS = (".csv", ".tsv", ".txt", ".xls", ".xlsx", ".ods")
 OF_CASES = ("missing mask", "ambiguous mask")  # of an image that is not read they do not matter
-SUFFIXES = ("", "_mask", "_gt", "_seg")
 LISTS = {f"{part}.txt": part for part in PARTS}
 EXPECTED = "images/ and masks/, images/ alone, or one folder per class with X.png and X_mask.png"
 
@@ -132,14 +139,14 @@ def read_pairs(
     image_files = [path for path in files if path.parent == root / image_top]
     images = by_stem(root, image_files, findings)
     if not mask_tops:
-        findings += [*unread(root, files, image_files), *_no_masks(image_top)]
+        findings += [*unread(root, files, image_files), *no_masks(image_top)]
         return "unlabeled", [Case(stem, image, (), "none") for stem, image in sorted(images.items())]
     folder = root / mask_tops[0]
     flat = [path for path in files if path.parent == folder]
     below = {path.parent.name for path in files if path.parent.parent == folder}
-    inner = sorted((name for name in below if name.isdecimal()), key=int) or _named(below, settings.foreground)
+    inner = sorted((name for name in below if name.isdecimal()), key=int) or named_folders(below, settings.foreground)
     sources = [folder / name for name in inner] or [folder]
-    where, fault = f"{relative(folder, root)}/", _class_fault(flat, inner, settings)
+    where, fault = f"{relative(folder, root)}/", class_fault(flat, inner, settings)
     if len(mask_tops) > 1:
         where, found = "", ", ".join(f"{top}/" for top in [image_top, *mask_tops])
         fault = "one folder of images and one of masks", found, "keep one of them"
@@ -149,10 +156,10 @@ def read_pairs(
         findings += unread(root, files, [*image_files, *masks])
         return "unlabeled", [Case(stem, image, (), "none") for stem, image in sorted(images.items())]
     mask_files = [[path for path in files if path.parent == source] for source in sources]
-    per_class = [by_stem(root, inside, findings, mask_of=lambda stem: _image_of(stem, images)) for inside in mask_files]
+    per_class = [by_stem(root, inside, findings, mask_of=lambda stem: image_of(stem, images)) for inside in mask_files]
     findings += unread(root, files, [*image_files, *(path for inside in mask_files for path in inside)])
     chosen = [
-        _choose(root, images, masks, relative(source, root), findings)
+        choose_masks(root, images, masks, relative(source, root), findings)
         for source, masks in zip(sources, per_class, strict=True)
     ]
     classes = tuple(range(1, len(sources) + 1)) if inner else ()
@@ -168,92 +175,6 @@ def read_pairs(
         for stem, image in sorted(images.items())
     ]
     return "classes" if inner else "pairs", cases
-
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _named(below: set[str], foreground: Sequence[str]) -> list[str]:
-    """Folders that are named as the foreground classes, in the order of these; all there are where they do not fit."""
-    order = {_plain(name): index for index, name in enumerate(foreground)}
-    if not any(_plain(name) in order for name in below):
-        return []
-    return sorted(below, key=lambda name: (order.get(_plain(name), len(order)), name))
-
-
-def _image_of(mask: str, images: dict[str, Path]) -> str:
-    """The image that a mask's name means, or that name."""
-    names = (mask.removesuffix(suffix) for suffix in SUFFIXES if mask.endswith(suffix))
-    return next((name for name in names if name in images), mask)
-
-
-def _no_masks(where: str) -> list[Finding]:
-    expected, remedy = "a mask for each image", "add masks/, or list the set under `unlabeled:` in params.yaml"
-    return [Finding("missing mask", "", f"{where}/", expected, "images alone", remedy)]
-
-
-def _class_fault(flat: Sequence[Path], inner: Sequence[str], settings: Any) -> tuple[str, str, str] | None:
-    """(expected, found, remedy) where the folders of masks contradict params."""
-    names = list(settings.foreground)
-    folders = ", ".join(f"{name}/" for name in inner)
-    if flat and inner:
-        return "masks in it or in folders 0, 1, ...", f"both: {flat[0].name} and {folders}", "keep one of the two"
-    if not inner:
-        return _several_classes(names, settings)
-    if settings.masks == "labels":
-        return "one label map per image, as `masks: labels` says", f"folders {folders}", "set `masks: binary`"
-    if not inner[0].isdecimal():
-        if [_plain(name) for name in inner] != [_plain(name) for name in names]:
-            return f"one folder per name in `foreground` ({', '.join(names)})", folders, "rename them or `foreground`"
-        return None
-    first = int(inner[0])
-    if first > 1 or [int(name) for name in inner] != list(range(first, first + len(inner))):
-        return "folders 0, 1, ... without a gap", folders, "rename them"
-    if len(inner) != len(names):
-        remedy = "set `foreground` to one name per folder"
-        return f"{len(names)} folders, one per name in `foreground` ({', '.join(names)})", folders, remedy
-    return None
-
-
-def _several_classes(names: Sequence[str], settings: Any) -> tuple[str, str, str] | None:
-    if len(names) == 1 or settings.masks == "labels":
-        return None
-    expected = f"masks of {len(names)} classes, as `foreground` says"
-    return (
-        expected,
-        "one binary mask per image",
-        "set `masks: labels`, sort them into masks/0, masks/1, or name one class",
-    )
-
-
-def _choose(
-    root: Path, images: dict[str, Path], masks: dict[str, Path], place: str, findings: list[Finding]
-) -> dict[str, Path]:
-    """Image name -> its mask among files that have its name or that and a suffix; findings for what does not fit."""
-    chosen: dict[str, Path] = {}
-    used: set[str] = set()
-    for stem, image in sorted(images.items()):
-        # a mask with the full name of another image is that one's
-        names = [
-            stem + suffix
-            for suffix in SUFFIXES
-            if stem + suffix in masks and (not suffix or stem + suffix not in images)
-        ]
-        used.update(names)
-        expected = f"one mask in {place}/"
-        if len(names) == 1:
-            chosen[stem] = masks[names[0]]
-        elif not names:
-            where, remedy = relative(image, root), "add the mask or remove the image"
-            findings.append(Finding("missing mask", stem, where, expected, "none", remedy))
-        else:
-            found = " and ".join(names)
-            findings.append(Finding("ambiguous mask", stem, relative(image, root), expected, found, "keep one of them"))
-    for stem in sorted(set(masks) - used):
-        where, remedy = relative(masks[stem], root), "add the image or remove the mask"
-        findings.append(Finding("mask without image", stem, where, "an image of that name in images/", "none", remedy))
-    return chosen
 
 
 def with_lists(
@@ -304,12 +225,12 @@ def read_sidecar(root: Path, files: Sequence[Path], settings: Any, findings: lis
         triples += [(class_name, *triple) for triple in read_class(root, inside, own)]
         found += renamed(own, f"{class_name}-")
     if not any(masks for *_, masks in triples) and not any(item.check == "mask without image" for item in found):
-        findings += [*(item for item in found if item.check != "missing mask"), *_no_masks(", ".join(tops))]
+        findings += [*(item for item in found if item.check != "missing mask"), *no_masks(", ".join(tops))]
         layout = "unlabeled"
     else:
         findings += found
         layout = "sidecar"
-        fault = _several_classes(list(settings.foreground), settings)
+        fault = several_classes(list(settings.foreground), settings)
         if fault:
             findings.append(Finding("ambiguous mask", "", "", *fault))
             triples = [(top, stem, image, ()) for top, stem, image, _ in triples]
