@@ -89,6 +89,7 @@ def data_items(root: Path, name: str, params: Params) -> Iterator[Item]:
         yield Item("data", text, problem=True)
     elif block.adapter == "phantom":
         yield Item("data", f"{place} is there; images are made when `prepare` runs")
+        yield Item("scores", "phantom scores are never set beside scores on real images")
     else:
         yield from read_items(folder, name, params, masks=name == params.dataset)
     yield Item("terms", source.terms)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipelines.datasets.case import Finding
 from pipelines.datasets.images import EXTENSIONS
+from pipelines.datasets.integrity import printable
 from pipelines.runtime.errors import DataError
 
 SHOWN = 6  # names in a message
@@ -103,8 +104,7 @@ def images_of(files: Iterable[Path]) -> list[Path]:
 
 def relative(path: Path, root: Path) -> str:
     """Name of a file inside the dataset, for messages: never a path of this machine, always printable."""
-    name = path.relative_to(root).as_posix()
-    return "".join(char if char.isprintable() else "?" for char in name)
+    return printable(path.relative_to(root).as_posix())
 
 
 def name_of(path: Path) -> str:

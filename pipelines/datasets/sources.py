@@ -6,6 +6,9 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+
+from pipelines.datasets.adapters import bus_bra, busi, ddti, folder, phantom, stu, tn3k, udiat
 
 LOOKED_AT = 50  # folders on one level
 
@@ -22,52 +25,57 @@ class Source:
     signs: tuple[str, ...]
 
 
+def _terms(adapter: ModuleType) -> str:
+    """As the adapter writes them into dataset.json."""
+    return f"{adapter.TERMS}; to cite: {adapter.CITATION}"
+
+
 SOURCES = {
     "phantom": Source(
+        terms=_terms(phantom),
         where="it is made here, from a seed",
-        terms="the project's own license; phantom scores are never set beside scores on real images",
         layout="a note; restore the folder from the project",
         signs=(),
     ),
     "busi": Source(
+        terms=_terms(busi),
         where="the page that Al-Dhabyani et al. name, Data in Brief 28:104863, 2020, doi 10.1016/j.dib.2019.104863",
-        terms="no clear license: research use, do not redistribute; cite that article",
         layout="Dataset_BUSI_with_GT/{benign,malignant,normal}/, as published",
         signs=("Dataset_BUSI_with_GT", "benign/benign (1).png"),
     ),
     "bus_bra": Source(
+        terms=_terms(bus_bra),
         where="doi 10.5281/zenodo.8231412",
-        terms="free use if Gomez-Flores et al., Medical Physics 51(4):3110-3123, 2024, is cited and the notice is kept",
         layout="BUSBRA/{Images,Masks}/, BUSBRA/bus_data.csv, BUSBRA/5-fold-cv.csv, as published",
         signs=("BUSBRA", "bus_data.csv"),
     ),
     "folder": Source(
+        terms=_terms(folder),
         where="your own images",
-        terms="yours: outputs derive from your images, decide what may be shared",
         layout="images/ and masks/, equal file names; optional groups.csv (see docs/datasets.md)",
         signs=("images/", "Images/", "*/*_mask.*"),  # folders in it: one called so is not the set itself
     ),
     "stu": Source(
+        terms=_terms(stu),
         where="the repository xbhlk/STU-Hospital",
-        terms="none stated by the owner: evaluation only, do not redistribute; cite the repository",
         layout="Hospital/Test_Image_1.png, Hospital/mask_1.png, ..., as published",
         signs=("Hospital", "Test_Image_1.png"),
     ),
     "udiat": Source(
+        terms=_terms(udiat),
         where="its owners, who send it after a signed release agreement (Yap et al., IEEE JBHI, 2018)",
-        terms="the signed agreement: no redistribution in any form, nor of what is derived from it; cite that article",
         layout="BUS/original/ and BUS/GT/, as released",
         signs=("BUS/original", "original/000001.png"),
     ),
     "tn3k": Source(
+        terms=_terms(tn3k),
         where="the repository that Gong et al. name, ISBI 2021, doi 10.1109/ISBI48211.2021.9434087",
-        terms="called open access, no license text found: research use, do not redistribute; cite that article",
         layout="tn3k/{trainval-image,trainval-mask,test-image,test-mask}/, tn3k/tn3k-trainval-fold0.json, as published",
         signs=("Thyroid Dataset", "tn3k", "trainval-image"),
     ),
     "ddti": Source(
+        terms=_terms(ddti),
         where="the page that Pedraza et al. name, An open access thyroid ultrasound image database, 2015",
-        terms="called open access by its authors, no license text found: research use, do not redistribute; cite them",
         layout="1.xml beside 1_1.jpg; or 2_preprocessed_data/stage1/{p_image,p_mask}/; or DDTI/{image,mask}/",
         signs=("1.xml", "2_preprocessed_data", "stage1/p_image", "p_image", "DDTI"),
     ),

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from pipelines.datasets.case import Finding
 from pipelines.datasets.files import relative
 from pipelines.datasets.images import EXTENSIONS
+from pipelines.datasets.integrity import printable
 
 MAX_BYTES = 64 * 2**20  # far above any published table
 
@@ -97,6 +98,6 @@ def stem_of(name: str, folders: Sequence[str] = ()) -> str | None:
 
 def outside(table: str, name: str) -> Finding:
     """The finding for a name that `stem_of` refuses."""
-    shown = "".join(char if char.isprintable() else "?" for char in name.strip())[:80]
+    shown = printable(name.strip())[:80]
     remedy = "write the image's name alone"
     return Finding("link", "", table, "names of images", f"{shown!r}, which leads elsewhere, not followed", remedy)

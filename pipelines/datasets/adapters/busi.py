@@ -22,6 +22,8 @@ MASK_FOLDERS = ("mask", "masks")
 EXPECTED = {"benign": 437, "malignant": 210, "normal": 133}
 MASKS = {"benign": 454, "malignant": 211, "normal": 133}  # files; 17 images have two or three
 REDUCED = 352  # the published images are up to 1048 pixels wide: a set without a longer side is a reduced copy
+TERMS = "no clear license: research use, do not redistribute"
+CITATION = "Al-Dhabyani et al., Data in Brief 28:104863, 2020; Pawlowska et al., Data in Brief 48:109247, 2023"
 
 
 def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0) -> Dataset:
@@ -87,8 +89,8 @@ def read_layout(
         cases=tuple(sorted(cases, key=lambda case: case.case)),
         classes=classes,
         foreground=("lesion",),
-        terms="no clear license: research use, do not redistribute",
-        citation="Al-Dhabyani et al., Data in Brief 28:104863, 2020; Pawlowska et al., Data in Brief 48:109247, 2023",
+        terms=TERMS,
+        citation=CITATION,
         findings=tuple(findings),
     )
 

@@ -28,6 +28,8 @@ CROP_FOLDERS = ("images", "masks")
 CROP_NAME = re.compile(r"^(ddti_)?\d+_\d+(_p\d+|\(\d+\))$")
 CROP_SIDES = (256, 300)
 CASE_NAME = re.compile(r"^(?P<case>\d{1,9})_(?P<image>\d{1,9})$")
+TERMS = "called open access by its authors, no license text found: research use, do not redistribute"
+CITATION = "Pedraza et al., An open access thyroid ultrasound image database, 2015"
 
 
 def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0) -> Dataset:
@@ -58,8 +60,8 @@ def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0)
         cases=tuple(sorted(cases, key=lambda case: case.case)),
         classes=("none",),
         foreground=("nodule",),
-        terms="called open access by its authors, no license text found: research use, do not redistribute",
-        citation="Pedraza et al., An open access thyroid ultrasound image database, 2015",
+        terms=TERMS,
+        citation=CITATION,
         layout=layout,
         findings=tuple(findings),
     )

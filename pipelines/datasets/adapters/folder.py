@@ -40,6 +40,8 @@ TEXTS = (".csv", ".tsv", ".txt", ".xls", ".xlsx", ".ods")
 OF_CASES = ("missing mask", "ambiguous mask")  # of an image that is not read they do not matter
 LISTS = {f"{part}.txt": part for part in PARTS}
 EXPECTED = "images/ and masks/, images/ alone, or one folder per class with X.png and X_mask.png"
+TERMS = "unknown (own data): treated as not to be shared"
+CITATION = "own data"
 
 
 def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0) -> Dataset:
@@ -78,8 +80,8 @@ def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0)
         cases=tuple(sorted(cases, key=lambda case: case.case)),
         classes=tuple(sorted({case.class_name for case in cases})),
         foreground=tuple(settings.foreground),
-        terms="unknown (own data): treated as not to be shared",
-        citation="own data",
+        terms=TERMS,
+        citation=CITATION,
         layout=layout,
         findings=tuple(findings),
     )

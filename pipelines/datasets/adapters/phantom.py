@@ -12,6 +12,8 @@ from pipelines.datasets.phantom.emission import emit
 from pipelines.runtime.artifacts import read_json
 
 OFFICIAL = {"A": "", "B": "external"}
+TERMS = "made by this program; free of patients"
+CITATION = "SonoSynth physics phantom"
 
 
 def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0) -> Dataset:
@@ -34,7 +36,7 @@ def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0)
             replace(case, site=sites[case.case], official_part=OFFICIAL[sites[case.case]]) for case in dataset.cases
         ),
         adapter="phantom",
-        terms="made by this program; free of patients",
-        citation="SonoSynth physics phantom",
+        terms=TERMS,
+        citation=CITATION,
         phantom=True,
     )

@@ -24,6 +24,8 @@ from pipelines.datasets.files import (
 
 NAME = re.compile(r"^(?P<kind>Test_Image|mask)_(?P<number>\d{1,9})$")
 COUNT = 42
+TERMS = "none stated by the owner: evaluation only, do not redistribute"
+CITATION = "repository xbhlk/STU-Hospital"
 
 
 def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0) -> Dataset:
@@ -54,8 +56,8 @@ def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0)
         cases=tuple(sorted(cases, key=lambda case: case.case)),
         classes=("none",),
         foreground=("lesion",),
-        terms="none stated by the owner: evaluation only, do not redistribute",
-        citation="repository xbhlk/STU-Hospital",
+        terms=TERMS,
+        citation=CITATION,
         findings=(*findings, *check_total("images", COUNT, len(cases))),
     )
 

@@ -21,6 +21,8 @@ WRAPPERS = ("tn3k", "Thyroid Dataset/tn3k", "")
 SIGNS = ("trainval-image", "trainval-mask", "test-image", "test-mask")
 COUNTS = {"trainval": 2879, "test": 614}
 CLASSES = {"0": "benign", "1": "malignant"}
+TERMS = "called open access, no license text found: research use, do not redistribute"
+CITATION = "Gong et al., ISBI 2021, doi 10.1109/ISBI48211.2021.9434087"
 
 
 def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0) -> Dataset:
@@ -40,8 +42,8 @@ def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0)
         cases=tuple(sorted(cases, key=lambda case: case.case)),
         classes=tuple(sorted({case.class_name for case in cases})),
         foreground=("nodule",),
-        terms="called open access, no license text found: research use, do not redistribute",
-        citation="Gong et al., ISBI 2021, doi 10.1109/ISBI48211.2021.9434087",
+        terms=TERMS,
+        citation=CITATION,
         findings=tuple(findings),
     )
 

@@ -14,6 +14,8 @@ from pipelines.datasets.files import by_stem, check_total, find_base, images_of,
 
 CLASS = re.compile(r"^.+_(?P<name>benign|malignant)$", re.IGNORECASE)
 COUNT = 163
+TERMS = "signed release agreement: no redistribution in any form, nor of what is derived from it"
+CITATION = "Yap et al., IEEE Journal of Biomedical and Health Informatics, 2018"
 
 
 def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0) -> Dataset:
@@ -41,8 +43,8 @@ def read(root: Path, settings: Any, *, work: Path | None = None, count: int = 0)
         cases=tuple(cases),
         classes=classes,
         foreground=("lesion",),
-        terms="signed release agreement: no redistribution in any form, nor of what is derived from it",
-        citation="Yap et al., IEEE Journal of Biomedical and Health Informatics, 2018",
+        terms=TERMS,
+        citation=CITATION,
         layout="pack with classes in the names" if classes and "none" not in classes else "",
         findings=(*findings, *check_total("images", COUNT, len(cases))),
     )
