@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
-from pipelines.datasets.case import PARTS
+from pipelines.datasets.case import PARTS, Finding
 from pipelines.report.gather import Gathered
 from pipelines.report.table import ArmRow
 
@@ -82,7 +83,11 @@ def leaks(found: Gathered) -> list[tuple[str, str]]:
             "test images with a near-duplicate or an image of the same patient in train or val",
             f"{test['leaked_images']} {images} ({test['leaked_share']:.1%})",
         ),
-        ("of these, with a near-duplicate itself in train or val", f"{test['with_a_near_duplicate']} {images}"),
+        # by cluster: duplicates.csv does not list every link of a large one
+        (
+            "of these, in one cluster of near-duplicates with images of train or val",
+            f"{test['in_a_cluster_of_near_duplicates']} {images}",
+        ),
         ("groups of such test images", f"{test['leaked_groups']} of {test['test_groups']}"),
         ("groups that lie in more than one part", str(report["groups_that_cross_parts"])),
         ("groups of several patients, lesions or images, joined by near-duplicates", str(len(report["merged_groups"]))),
@@ -172,5 +177,4 @@ def integrity(found: Gathered) -> dict[str, Any]:
 
 def message(finding: dict[str, str]) -> str:
     """One line: where, expected, found, what to do."""
-    where = finding["file"] or finding["case"] or "the set"
-    return f"{where}: expected {finding['expected']}, found {finding['found']}; {finding['remedy']}"
+    return Finding(**{field.name: finding[field.name] for field in fields(Finding)}).message

@@ -63,6 +63,16 @@ def test_literature_has_its_leaks_in_words(found):
     assert dict(data.leaks(found))["groups of such test images"] == "1 of 3"
 
 
+def test_a_link_that_is_not_listed_is_counted_by_its_cluster(found):
+    """a-t and t-w are listed, a-w is not: w is in one cluster with a train image all the same."""
+    rows = [case("a"), case("v"), case("t"), case("u"), case("w")]
+    links = [pair("a", "t"), pair("t", "w")]
+    found.leakage = leakage_of(rows, links, ("train", "val", "test", "test", "test"), "literature")[0]
+    assert found.leakage["test"]["with_a_near_duplicate"] == 1
+    row = "of these, in one cluster of near-duplicates with images of train or val"
+    assert dict(data.leaks(found))[row] == "2 of 3"
+
+
 def test_sites_by_part_and_by_score(found):
     rows = [case("a", site="A"), case("v"), case("t", site="B"), case("u", site="A")]
     found.leakage = leakage_of(rows, [], ("train", "val", "test", "test"))[0]
