@@ -25,7 +25,9 @@ from pipelines.runtime.stage import Run, Stage, run_stage
 from pipelines.runtime.trainer import Step, TrainSettings, train
 from segmentation.batches import ARMS, Kind, Pool, Pools, check_pools, make_batch
 from segmentation.intensity import mean_and_std
+from segmentation.progress_curves import collapse
 from segmentation.system import System, SystemConfig, as_module, build_system, save_system
+from segmentation.validation import make_observer
 
 PRETRAINED_LR = 0.1  # factor on the learning rate of an encoder that already sees
 PRETRAINED_MEAN = PRETRAINED_STD = 0.5  # what the lite0 weights were trained with
@@ -54,7 +56,10 @@ def run(run: Run) -> None:
         ),
         run,
         param_groups=param_groups(system),
+        observe=make_observer(run, prepared, settings, pools.classes),
     )
+    for warning in collapse(read_csv(run.out / "metrics.csv"), learns=pools.weight > 0):
+        run.log(f"warning: {warning}")
     save_system(trained, run.out)  # type: ignore[arg-type]
 
 
@@ -66,8 +71,8 @@ def seed_of(text: str) -> int:
 
 
 def make_pools(run: Run, prepared: Prepared, arm: str) -> Pools:
-    """Rows and arrays of an arm. Of the dataset only the train part is read; of synthetic images only those the audit
-    kept; of other datasets' images those that `pool` let in and that duplicate no labeled image.
+    """Rows and arrays of an arm. Of the dataset only the train part is learned from; of synthetic images only those the
+    audit kept; of other datasets' images those that `pool` let in and that duplicate no labeled image.
     """
     split, kind = run.inputs["split"], ARMS[arm]
     fraction = 1.0 if kind.all_labels else run.params.label_fraction

@@ -82,7 +82,10 @@ class SegmenterParams(Block):
 
 
 class SegmentParams(Block):
-    """width: multiplies the widths of guidance and denoiser (1 is the published size)."""
+    """width: multiplies the widths of guidance and denoiser (1 is the published size).
+
+    validate_every: steps between two looks at the Dice of validation images, for the log alone; 0: never.
+    """
 
     width: float = Field(gt=0.0, le=4.0)
     total_steps: int = Field(ge=1, le=MAX_STEPS)
@@ -91,3 +94,4 @@ class SegmentParams(Block):
     lr: float = Field(gt=0.0, le=1.0)
     ema_decay: float = Field(ge=0.0, lt=1.0)
     checkpoint_every: int = Field(ge=1)
+    validate_every: int = Field(ge=0)

@@ -76,6 +76,7 @@ class Step:
 
 
 Losses = Callable[[Step, Any], dict[str, Tensor]]
+Observe = Callable[[Any, int], dict[str, float]]
 
 
 def train(
@@ -85,12 +86,15 @@ def train(
     run: Run,
     *,
     param_groups: Sequence[Mapping[str, Any]] | None = None,
+    observe: Observe | None = None,
 ) -> Module:
     """Train for exactly `total_steps` and return the EMA of the module, in eval mode; log to out/metrics.csv.
 
     losses(step, ema) -> dict with "total", each a scalar mean over this process's rows; `ema` is the averaged module,
     to be used as a teacher or not at all. param_groups: dicts with "params" and a factor "lr_scale"
-    (default: all at 1).
+    (default: all at 1). observe(ema, done) looks at the averaged module after each of `done` steps and returns numbers
+    for the log, mostly none; where there are any, they make a row of metrics.csv, empty in the others. It must change
+    nothing.
     Raises NumericsError at the first loss or gradient that is not finite, with the cases of the batch; nothing is saved
     of that step.
     """
@@ -133,8 +137,9 @@ def train(
 
         window.append(values)
         done = index + 1
-        if done % settings.log_every == 0 or done == settings.total_steps:
-            history.append({"step": done, "lr": rate, **_mean(window)})
+        seen = observe(ema, done) if observe else {}
+        if seen or done % settings.log_every == 0 or done == settings.total_steps:
+            history.append({"step": done, "lr": rate, **_mean(window), **seen})
             window = []
             progress.update(done, f"loss {history[-1]['total']:.4f}")
         if stopping or (done % settings.checkpoint_every == 0 and done < settings.total_steps):
@@ -144,7 +149,8 @@ def train(
     run.stop.deferred = False
     run.stop.check()
     first_columns = ["step", "lr", "total"]
-    write_csv(run.out / "metrics.csv", history, first_columns + sorted(set(history[-1]) - set(first_columns)))
+    columns = {name for row in history for name in row}
+    write_csv(run.out / "metrics.csv", history, first_columns + sorted(columns - set(first_columns)))
     return ema
 
 

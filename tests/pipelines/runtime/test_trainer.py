@@ -84,6 +84,23 @@ def test_metrics_hold_means_of_windows_and_no_times(tmp_path):
     assert [row["step"] for row in rows] == ["4", "8", "12"]
 
 
+def test_what_is_observed_stands_on_rows_of_its_own(tmp_path):
+    seen = []
+
+    def observe(ema, done):
+        seen.append(done)
+        assert not ema.training
+        return {"score": done / 2} if done in (3, 8) else {}
+
+    model = make_model()
+    train(model, make_losses(model), SETTINGS, make_run(tmp_path), observe=observe)
+    rows = read_csv(tmp_path / "out" / "metrics.csv")
+    assert seen == list(range(1, 13))
+    assert list(rows[0]) == ["step", "lr", "total", "penalty", "score"]
+    assert [(row["step"], row["score"]) for row in rows] == [("3", "1.5"), ("4", ""), ("8", "4.0"), ("12", "")]
+    assert all(row["total"] for row in rows)
+
+
 def test_nan_stops_at_once_and_names_the_cases(tmp_path):
     model = make_model()
     with pytest.raises(NumericsError, match=r"step 7; cases of the batch: case\d+"):
