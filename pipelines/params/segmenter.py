@@ -9,11 +9,14 @@ from pipelines.params.generator import MAX_STEPS
 
 
 class EncoderParams(Block):
-    """weights: `lite0` is the ImageNet file of the pip package. norm: auto = frozen_bn with weights, bn without."""
+    """weights: `lite0` is the ImageNet file of the pip package. norm: auto = frozen_bn with weights, bn without.
+
+    frozen_bn: running statistics constant; gn: GroupNorm with the scale and shift of the BatchNorm that it replaces.
+    """
 
     name: str
     weights: Literal["none", "lite0"]
-    norm: Literal["auto", "bn", "frozen_bn"]
+    norm: Literal["auto", "bn", "frozen_bn", "gn"]
 
     @model_validator(mode="after")
     def _weights_fit(self) -> "EncoderParams":

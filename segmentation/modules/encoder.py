@@ -12,22 +12,47 @@ from torch import Tensor, nn
 from pipelines.runtime.errors import ParamsError
 from pipelines.runtime.weights import load_lite0_into
 
-Norm = Literal["bn", "frozen_bn"]
+Norm = Literal["bn", "frozen_bn", "gn"]
+MAX_GROUPS, MIN_CHANNELS = 32, 4  # of GroupNorm: groups of a layer at most, channels of a group at least
 
 
 def resolve_norm(norm: str, weights: str) -> Norm:
     """`auto`: pretrained statistics are kept as they are, a network from scratch measures its own."""
     if norm == "auto":
         return "frozen_bn" if weights != "none" else "bn"
-    return "bn" if norm == "bn" else "frozen_bn"
+    chosen: dict[str, Norm] = {"bn": "bn", "frozen_bn": "frozen_bn", "gn": "gn"}
+    return chosen[norm]
+
+
+def groups_for(channels: int) -> int:
+    """The most groups, up to 32 (Wu and He 2018), that share the channels equally with at least 4 each; else 1."""
+    most = min(MAX_GROUPS, channels // MIN_CHANNELS)
+    return next((groups for groups in range(most, 0, -1) if channels % groups == 0), 1)
+
+
+def with_group_norm(net: nn.Module) -> nn.Module:
+    """Replace every BatchNorm of a network by GroupNorm with the same scale, shift and epsilon, in place.
+
+    What a layer fuses with its norm (timm: dropout and activation) follows it. Pretrained scales and shifts survive;
+    the running statistics go, so that a network has to be trained on.
+    """
+    for parent in list(net.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d):
+                norm = nn.GroupNorm(groups_for(child.num_features), child.num_features, eps=child.eps)
+                if child.affine:
+                    norm.weight, norm.bias = child.weight, child.bias
+                after = [getattr(child, part) for part in ("drop", "act") if hasattr(child, part)]
+                setattr(parent, name, nn.Sequential(norm, *after) if after else norm)
+    return net
 
 
 class ImageEncoder(nn.Module):
     """An encoder of segmentation-models-pytorch that normalizes its input itself.
 
-    name: as smp names it. norm: `bn`, or `frozen_bn` (running statistics constant, scale and shift trained). mean,
-    std: of the images in [0, 1]. Without stochastic depth: all randomness of a step comes from its draws. An unknown
-    name is a ParamsError.
+    name: as smp names it. norm: `bn`, `frozen_bn` (running statistics constant, scale and shift trained) or `gn`
+    (GroupNorm in place of every BatchNorm: no image sees another, no statistic is kept). mean, std: of the images in
+    [0, 1]. Without stochastic depth: all randomness of a step comes from its draws. An unknown name is a ParamsError.
     """
 
     def __init__(self, name: str, norm: Norm, mean: float, std: float) -> None:
@@ -41,11 +66,13 @@ class ImageEncoder(nn.Module):
                 f"segmenter.encoder.name: expected an encoder of segmentation-models-pytorch, or tu- and a timm model, "
                 f"found {name!r} ({str(error)[:100]})"
             ) from None
-        self.norm, self.mean, self.std = norm, mean, std
+        self.name, self.norm, self.mean, self.std = name, norm, mean, std
         self.channels: list[int] = list(self.net.out_channels[1:])  # f1..f5, strides 2..32
         for module in self.net.modules():
             if hasattr(module, "drop_prob"):
                 module.drop_prob = 0.0
+        if norm == "gn":
+            with_group_norm(self.net)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """images: (B, 1, H, W) in [0, 1], sides multiples of 32 -> f1..f5 (B, C_l, H / 2^l, W / 2^l)."""
@@ -65,7 +92,12 @@ class ImageEncoder(nn.Module):
 
 def load_pretrained(encoder: ImageEncoder) -> None:
     """Put the ImageNet weights of the pip package into the encoder, in place; ArtifactError when they do not fit."""
-    load_lite0_into(encoder.net, channels=1)
+    if encoder.norm != "gn":
+        load_lite0_into(encoder.net, channels=1)
+        return
+    donor = ImageEncoder(encoder.name, "bn", encoder.mean, encoder.std)  # the file has a place for each BatchNorm
+    load_lite0_into(donor.net, channels=1)
+    encoder.net = with_group_norm(donor.net)
 
 
 @contextmanager
