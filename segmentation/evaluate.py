@@ -24,11 +24,13 @@ from segmentation.copies import copies_of_test
 from segmentation.inference import predict_rows
 from segmentation.metrics import dice
 from segmentation.overlays import overlay
-from segmentation.scores import COLUMNS, Scoring, of_class, score_all
-from segmentation.statistics import Row, aggregate, extremes
+from segmentation.scores import COLUMNS, Scoring, of_class, pooled_error_auroc, score_all
+from segmentation.statistics import Row, aggregate, extremes, reliability
 from segmentation.system import SystemConfig, load_system
+from segmentation.uncertainty import seed_agreement
 
 OVERLAY_COLUMNS = ("file", "kind", "case", "foreground", "dice")
+SEEDLESS = ("direct", "twin")  # modes in which nothing is drawn
 
 
 def run(run: Run) -> None:
@@ -66,11 +68,19 @@ def run(run: Run) -> None:
 
     primary = next(iter(modes))
     table = numbers(scored, tuple(modes), scoring.foreground, settings.bootstrap)
+    for mode, probability in modes.items():
+        for index, name in enumerate(scoring.foreground, start=1):
+            pooled = pooled_error_auroc(probability, labels, cases, index, scoring)
+            own = reliability(of(scored, mode, name))
+            table["modes"][mode][name]["uncertainty"] = {"pooled": pooled, **own}
     table |= {"arm": run.arguments["arm"], "seed": int(run.arguments["seed"]), "primary": primary}
     table |= {"dataset": run.dataset, "phantom": bool(prepared.dataset["phantom"]), "images": len(rows)}
     table |= subsets(scored, tuple(modes), scoring.foreground, settings.bootstrap)
     if "calls" in predicted.extras:
         table["dice_by_call"] = dice_by_call(predicted.extras["calls"], labels, scoring.foreground)
+    if primary not in SEEDLESS and diffusion.seeds > 1 and "epistemic" in predicted.extras:
+        agreement = seed_agreement(predicted.extras["epistemic"], predicted.uncertainty)
+        table["seed_agreement"] = {"seeds": diffusion.seeds, **agreement}
     if "synthetic" in run.inputs:
         copies = copies_of_test(
             run.inputs["synthetic"], run.inputs["audit"], images, names, [groups[name] for name in names]
@@ -123,16 +133,17 @@ def numbers(scored: Sequence[Row], modes: Sequence[str], foreground: Sequence[st
     return {
         "modes": {
             mode: {
-                name: aggregate(
-                    [row for row in scored if row["mode"] == mode and row["foreground"] == name],
-                    draws,
-                    numpy_generator_for(0, f"evaluate/{mode}/{name}"),
-                )
+                name: aggregate(of(scored, mode, name), draws, numpy_generator_for(0, f"evaluate/{mode}/{name}"))
                 for name in foreground
             }
             for mode in modes
         }
     }
+
+
+def of(scored: Sequence[Row], mode: str, foreground: str) -> list[Row]:
+    """The rows of one mode and foreground class."""
+    return [row for row in scored if row["mode"] == mode and row["foreground"] == foreground]
 
 
 def subsets(scored: Sequence[Row], modes: Sequence[str], foreground: Sequence[str], draws: int) -> dict[str, Any]:

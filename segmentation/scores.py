@@ -9,6 +9,14 @@ import numpy as np
 from pipelines.datasets.images import inner_box, to_native
 from pipelines.runtime.errors import NumericsError
 from segmentation import metrics
+from segmentation.uncertainty import (
+    BINS,
+    entropy_map,
+    error_histogram,
+    histogram_auroc,
+    image_uncertainty,
+    pixel_error_auroc,
+)
 
 MEASURES = ("dice", "iou", "hd95", "assd", "ece", "brier", "ece_box", "brier_box")
 COLUMNS = (
@@ -28,6 +36,9 @@ COLUMNS = (
     *(f"{name}_native" for name in MEASURES),
     "hd95_mm",
     "assd_mm",
+    "uncertainty",
+    "error_auroc",
+    "error_auroc_box",
 )
 
 
@@ -52,7 +63,8 @@ def score_case(
     probability: (K, H, W) in [0, 1] at working size, K = 1 (sigmoid) or K = classes with the background (softmax).
     label: (H, W) label map at working size; native_label: (h, w). case: a row of cases.csv (place inside the working
     square, native size, spacing). Padding of a letterbox is removed before anything is counted. Areas are shares of the
-    native image. NumericsError: a probability is NaN or outside [0, 1].
+    native image; uncertainty and the AUROC of pixel errors, in the image and in the lesion's box, are those of the
+    working size. NumericsError: a probability is NaN or outside [0, 1].
     """
     outside = not (probability.min() >= 0.0 and probability.max() <= 1.0)  # also true for NaN
     if outside:
@@ -61,6 +73,7 @@ def score_case(
     working = probability[:, *inner]
     native = np.stack([to_native(plane, dict(case)) for plane in probability]).clip(0.0, 1.0)
     spacing = spacing_of(case)
+    doubt = entropy_map(working)
     rows = []
     for index, name in enumerate(scoring.foreground, start=1):
         at_working = measure(*of_class(working, index), label[inner] == index, scoring)
@@ -81,6 +94,8 @@ def score_case(
                 "largest_component": metrics.largest_component(mask) / mask.size,
                 "hd95_mm": hd95_mm,
                 "assd_mm": assd_mm,
+                "uncertainty": image_uncertainty(*of_class(working, index)),
+                **error_auroc(doubt, *errors(working, label[inner], index, scoring)),
             }
         )
     return rows
@@ -113,6 +128,44 @@ def measure(mask: np.ndarray, probability: np.ndarray, target: np.ndarray, scori
         "ece_box": metrics.ece(probability[box], target[box], scoring.bins) if box else None,
         "brier_box": metrics.brier(probability[box], target[box]) if box else None,
     }
+
+
+def errors(
+    probability: np.ndarray, label: np.ndarray, index: int, scoring: Scoring
+) -> tuple[metrics.Mask, tuple[slice, slice] | None]:
+    """Wrong pixels (H, W) of one class at working size, and the lesion's enlarged box."""
+    target = label == index
+    return of_class(probability, index)[0] != target, metrics.lesion_box(target, scoring.margin)
+
+
+def error_auroc(doubt: np.ndarray, wrong: metrics.Mask, box: tuple[slice, slice] | None) -> dict[str, float | None]:
+    """AUROC of pixel errors by uncertainty `doubt` (H, W), in the image and in the lesion's box.
+
+    In the whole image the sure and easy background makes every network look good, as with calibration.
+    """
+    return {
+        "error_auroc": pixel_error_auroc(doubt, wrong),
+        "error_auroc_box": pixel_error_auroc(doubt[box], wrong[box]) if box else None,
+    }
+
+
+def pooled_error_auroc(
+    probabilities: Iterable[np.ndarray],
+    labels: Iterable[np.ndarray],
+    cases: Iterable[Mapping[str, str]],
+    index: int,
+    scoring: Scoring,
+) -> dict[str, float | None]:
+    """`error_auroc` over the pixels of all images together (histogram of `uncertainty.error_histogram`)."""
+    everywhere, boxes = np.zeros((2, BINS), np.int64), np.zeros((2, BINS), np.int64)
+    for p, label, case in zip(probabilities, labels, cases, strict=True):
+        inner = inner_box(dict(case)).slices
+        doubt = entropy_map(p[:, *inner])
+        wrong, box = errors(p[:, *inner], label[inner], index, scoring)
+        everywhere += error_histogram(doubt, wrong)
+        if box:
+            boxes += error_histogram(doubt[box], wrong[box])
+    return {"error_auroc": histogram_auroc(everywhere), "error_auroc_box": histogram_auroc(boxes)}
 
 
 def spacing_of(case: Mapping[str, str]) -> metrics.Spacing | None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipelines.runtime.bootstrap import group_interval
 from pipelines.runtime.per_case import COMPONENT_LIMIT, empty_column, lesion_free, missed, scored, seen, with_lesion
+from segmentation.uncertainty import referral_curve
 
 Row = dict[str, Any]
 
@@ -62,6 +63,18 @@ def _lesion_free(rows: Sequence[Row]) -> dict[str, Any]:
         "groups": len({row["group"] for row in rows}),
         "any_pixel": float(np.mean([row["predicted_area"] > 0 for row in rows])),
         "component": float(np.mean([row["largest_component"] > COMPONENT_LIMIT for row in rows])),
+    }
+
+
+def reliability(rows: Sequence[Row]) -> dict[str, Any]:
+    """What the uncertainty of one arm, seed and mode is good for: the AUROC of pixel errors of each image, summarized
+    over all images that hold right and wrong pixels, and the referral curve over images with a lesion.
+    """
+    visible = scored(rows, "dice")
+    return {
+        "error_auroc": summary(row["error_auroc"] for row in rows),
+        "error_auroc_box": summary(row["error_auroc_box"] for row in rows),
+        "referral": referral_curve([row["dice"] for row in visible], [row["uncertainty"] for row in visible]),
     }
 
 

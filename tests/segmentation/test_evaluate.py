@@ -162,6 +162,22 @@ def test_scores_without_the_leaked_images_and_by_site(root):
     assert (second["images"], second["dice"]["mean"]) == (1, pytest.approx(dice["c7"]))
 
 
+def test_uncertainty_of_each_mode_stands_in_the_numbers(root):
+    table = read_json(root / "results" / "supervised-0" / "metrics.json")
+    rows = read_csv(root / "results" / "supervised-0" / "per_case.csv")
+    found = table["modes"]["direct"]["lesion"]["uncertainty"]
+    each = [float(row["error_auroc"]) for row in rows if row["error_auroc"]]
+    assert found["error_auroc"]["mean"] == pytest.approx(np.mean(each))
+    assert 0.0 <= found["pooled"]["error_auroc"] <= 1.0
+    referral = found["referral"]
+    assert referral["images"] == 5
+    assert [line["share"] for line in referral["table"]] == [0.0, 0.05, 0.1, 0.2, 0.3]
+    lesion = sorted(rows[:5], key=lambda row: -float(row["uncertainty"]))
+    kept = np.mean([float(row["dice"]) for row in lesion[1:]])
+    assert referral["table"][3]["uncertainty"] == pytest.approx(kept)
+    assert "seed_agreement" not in table  # nothing is drawn in the direct mode
+
+
 def test_one_site_without_leaks_has_no_further_blocks():
     rows = [{"case": "a", "leaked": False, "site": ""}]
     assert subsets(rows, [], [], 10) == {"leaked_images": 0}

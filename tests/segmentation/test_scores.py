@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from pipelines.runtime.errors import NumericsError
-from segmentation.scores import COLUMNS, Scoring, of_class, score_all, score_case
+from segmentation.scores import COLUMNS, Scoring, of_class, pooled_error_auroc, score_all, score_case
+from segmentation.uncertainty import pixel_error_auroc
 
 SCORING = Scoring(("lesion",), bins=15, margin=0.2)
 
@@ -106,3 +107,33 @@ def test_rows_hold_every_column():
     assert (rows[0]["site"], rows[0]["leaked"]) == ("A", True)
     assert rows[0]["group"] == "g7"
     assert rows[0]["mode"] == "direct"
+
+
+def test_uncertainty_of_a_class_by_hand():
+    """12 of 16 annotated pixels at p = 0.8, a sure background, and of the 4 missed ones one that was nearly found."""
+    probability = np.zeros((1, 32, 32), np.float32)
+    probability[0, 8:12, 8:11] = 0.8
+    target = label(8, 8, 4, 32)
+    probability[0, 8, 11] = 0.4
+    row = score_case(probability, target, target.repeat(2, 0).repeat(2, 1), case(), SCORING)[0]
+    assert row["uncertainty"] == pytest.approx(1 - 2 * 9.6 / (12 + 10.0))
+    # wrong: p = 0.4, less sure than all 1020 right ones, and three of p = 0, which tie with 1008 of them
+    assert row["error_auroc"] == pytest.approx((1020 + 3 * 0.5 * 1008) / (4 * 1020))
+    assert row["error_auroc_box"] == pytest.approx((32 + 3 * 0.5 * 20) / (4 * 32))  # 6 x 6 pixels
+    pooled = pooled_error_auroc([probability], [target], [case()], 1, SCORING)
+    assert pooled == pytest.approx({key: row[key] for key in ("error_auroc", "error_auroc_box")})
+
+
+def test_pooled_errors_are_those_of_all_pixels_and_leave_the_padding_out():
+    rng = np.random.default_rng(0)
+    p = rng.random((3, 1, 32, 32)).astype(np.float32)
+    p[:, :, 16:] = 0.5  # padding: the least certain of all
+    targets = (rng.random((3, 32, 32)) < 0.5).astype(np.uint8)
+    inner = [case(inner_height="16")] * 3
+    doubt, wrong = np.minimum(p, 1 - p)[:, 0, :16], (p[:, 0, :16] >= 0.5) != (targets[:, :16] == 1)
+    expected = pixel_error_auroc(doubt, wrong)
+    found = pooled_error_auroc(p, targets, inner, 1, SCORING)
+    assert found["error_auroc"] == pytest.approx(expected, abs=2e-3)
+    assert found["error_auroc_box"] == pytest.approx(expected, abs=2e-3)  # the box is all of the image
+    nothing = pooled_error_auroc(np.zeros_like(p), np.zeros_like(targets), inner, 1, SCORING)
+    assert nothing == {"error_auroc": None, "error_auroc_box": None}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from segmentation import statistics
-from segmentation.statistics import aggregate, extremes, summary
+from segmentation.statistics import aggregate, extremes, reliability, summary
 
 
 def row(
@@ -108,3 +108,17 @@ def test_a_lesion_too_small_for_the_working_size_is_not_scored_there_but_counts_
         "median": [],
         "worst": ["a"],
     }
+
+
+def test_reliability_counts_pixel_errors_everywhere_and_refers_images_with_a_lesion_alone():
+    doubt = {"uncertainty": 1.0, "error_auroc": 0.7, "error_auroc_box": None}
+    rows = [
+        row(f"c{i}", i / 10) | {"uncertainty": 1 - i / 10, "error_auroc": 0.9, "error_auroc_box": 0.8}
+        for i in range(10)
+    ]
+    found = reliability([*rows, row("free", 1.0, empty="both", target=0.0) | doubt])
+    assert (found["error_auroc"]["n"], found["error_auroc"]["mean"]) == (11, pytest.approx((9.0 + 0.7) / 11))
+    assert (found["error_auroc_box"]["n"], found["error_auroc_box"]["mean"]) == (10, pytest.approx(0.8))
+    assert found["referral"]["images"] == 10
+    assert found["referral"]["of_oracle"] == pytest.approx(1.0)
+    assert [line["uncertainty"] for line in found["referral"]["table"]] == pytest.approx([0.45, 0.45, 0.5, 0.55, 0.6])
