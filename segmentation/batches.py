@@ -18,7 +18,7 @@ from torch import Tensor
 from pipelines.datasets.images import valid_region
 from pipelines.runtime.errors import ParamsError
 from pipelines.runtime.randomness import Draws
-from segmentation.augmentations import cutmix_boxes, photometric, warp, weak_geometry
+from segmentation.augmentations import cutmix, cutmix_boxes, photometric, warp, weak_geometry
 from segmentation.system import Batch, Unlabeled
 
 Kind = Literal["real", "synthetic", "phantom"]
@@ -62,13 +62,16 @@ class Pool:
 
 @dataclass(frozen=True)
 class Pools:
-    """What an arm trains on. labels: label maps (N, H, W) uint8 beside labeled.images; classes: K."""
+    """What an arm trains on. labels: label maps (N, H, W) uint8 beside labeled.images; classes: K; views: number of
+    strong views of each unlabeled image.
+    """
 
     labeled: Pool
     labels: np.ndarray
     unlabeled: Mapping[Kind, Pool]
     classes: int
     weight: float
+    views: int = 1
 
 
 class StepLike(Protocol):
@@ -126,16 +129,19 @@ def make_batch(pools: Pools, step: StepLike, batch_labeled: int, batch_unlabeled
 
 
 def _unlabeled(pools: Pools, step: StepLike, batch: int) -> tuple[Unlabeled, list[str]]:
-    """Both views of the unlabeled rows, and the rows' names."""
+    """The weak and the strong views of the unlabeled rows, and the rows' names."""
     images, inside, synthetic, names = _mixed(pools, step, batch)
     draws = step.draws(batch)
     theta = weak_geometry(draws, "unlabeled")
     view = warp(images, theta)
+    streams = ["unlabeled", *(f"unlabeled/{index}" for index in range(1, pools.views))]
+    boxes = tuple(cutmix_boxes(draws, f"{stream}/cutmix", *view.shape[-2:]) for stream in streams)
+    strong = (photometric(view, draws, stream) for stream in streams)
     return Unlabeled(
         weak=view,
-        strong=photometric(view, draws, "unlabeled"),
+        strong=tuple(cutmix(x, box) for x, box in zip(strong, boxes, strict=True)),
         valid=warp(inside, theta, "nearest"),
-        boxes=cutmix_boxes(draws, "unlabeled/cutmix", *view.shape[-2:]),
+        boxes=boxes,
         synthetic=synthetic,
         weight=pools.weight,
     ), names

@@ -31,6 +31,12 @@ def confidence_mask(q: Tensor, kappa_foreground: float, kappa_background: float)
     return (best >= torch.where(index == 0, kappa_background, kappa_foreground)).float()
 
 
+def agreement_mask(samples: Tensor) -> Tensor:
+    """1 where all samples decide for the same class. samples: (N, B, K, H, W) probabilities -> (B, 1, H, W) float32."""
+    decisions = torch.stack([decided(p) for p in samples])
+    return (decisions == decisions[:1]).all(dim=0).all(dim=1, keepdim=True).float()
+
+
 def keep_rates(q: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
     """Share of confident pixels among those the teacher calls foreground, and background: two scalars, for logs."""
     positive = decided_foreground(q).any(dim=1, keepdim=True)
@@ -46,6 +52,13 @@ def decided_foreground(q: Tensor) -> Tensor:
     if q.shape[1] == 1:
         return q > 0.5
     return q.argmax(dim=1, keepdim=True) == torch.arange(1, q.shape[1], device=q.device)[None, :, None, None]
+
+
+def decided(q: Tensor) -> Tensor:
+    """The decided mask as a target: (B, K, H, W) float32 in {0, 1}, one-hot over all channels for K >= 2."""
+    if q.shape[1] == 1:
+        return (q > 0.5).float()
+    return (q.argmax(dim=1, keepdim=True) == torch.arange(q.shape[1], device=q.device)[None, :, None, None]).float()
 
 
 def masked_cross_entropy(logits: Tensor, q: Tensor, m: Tensor) -> Tensor:

@@ -27,6 +27,11 @@ def feature_dropout(x: Tensor, uniform: Tensor) -> Tensor:
     return x * (attention < threshold)
 
 
+def channel_dropout(x: Tensor, uniform: Tensor, p: float = 0.5) -> Tensor:
+    """Zero whole channels with probability p, scale the rest by 1 / (1 - p). uniform: (B, C, 1, 1)."""
+    return x * (uniform >= p) / (1.0 - p)
+
+
 def element_dropout(x: Tensor, uniform: Tensor, p: float = 0.3) -> Tensor:
     """Zero each element with probability p, scale the rest by 1 / (1 - p). x, uniform: (B, C, H, W)."""
     return x * (uniform >= p) / (1.0 - p)

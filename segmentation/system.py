@@ -57,14 +57,15 @@ class SystemConfig(Block):
 class Unlabeled:
     """Images without masks, (B, 1, H, W) float in [0, 1].
 
-    weak, strong: both views in one geometry, before CutMix. valid: (B, 1, H, W), 0 where a view left its image.
-    boxes: (B, 1, H, W) bool, of CutMix. synthetic: (B,) bool. weight: 0 forwards without learning.
+    weak, strong: the weak view, and one or more strong ones in its geometry, mixed by CutMix. boxes: (B, 1, H, W) bool,
+    those of CutMix, one per strong view, to mix a target alike. valid: (B, 1, H, W), 0 where a view left its image,
+    before CutMix. synthetic: (B,) bool. weight: 0 forwards without learning.
     """
 
     weak: Tensor
-    strong: Tensor
+    strong: tuple[Tensor, ...]
     valid: Tensor
-    boxes: Tensor
+    boxes: tuple[Tensor, ...]
     synthetic: Tensor
     weight: float = 1.0
 

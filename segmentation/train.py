@@ -96,6 +96,7 @@ def make_pools(run: Run, prepared: Prepared, arm: str) -> Pools:
         unlabeled=pools,
         classes=1 if foreground == 1 else foreground + 1,
         weight=kind.weight,
+        views=2 if run.params.method.semi == "unimatch" else 1,
     )
 
 

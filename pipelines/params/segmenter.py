@@ -31,6 +31,7 @@ class MaskDiffusionParams(Block):
     """T, beta_start, beta_end: linear schedule. input_scale: b. start, steps, seeds: of the warm-started refiner.
 
     estimate, strength: what the denoiser starts from in training, and how damaged it is (1: as the defaults say).
+    ensemble: weight of the refined probability beside the direct one in the mode of that name.
     """
 
     T: int = Field(ge=2, le=10_000)
@@ -41,37 +42,50 @@ class MaskDiffusionParams(Block):
     start: int = Field(ge=1)
     steps: int = Field(ge=1, le=1000)
     seeds: int = Field(ge=1, le=64)
-    estimate: Literal["corrupt", "self", "truth"]
+    estimate: Literal["corrupt", "teacher", "self", "truth"]
     strength: float = Field(ge=0.0, le=3.0)
+    ensemble: float = Field(ge=0.0, le=1.0)
 
 
 class SemiParams(Block):
-    """w_max, ramp: consistency weight w(u). lc: weight of the cross-consistency. kappa: confidence per class."""
+    """w_max, ramp: consistency weight w(u). lc: weight of the cross-consistency. kappa: confidence per class.
+
+    rectify: whether the denoiser repairs pseudo-labels (`refine`), or is averaged with them (`mean`). confidence: which
+    pixels teach, by the teacher's probability or by the agreement of four samples of the denoiser.
+    """
 
     w_max: float = Field(ge=0.0, le=100.0)
     lc: float = Field(ge=0.0, le=100.0)
     ramp: float = Field(gt=0.0, le=1.0)
     kappa_foreground: float = Field(ge=0.5, lt=1.0)
     kappa_background: float = Field(ge=0.5, lt=1.0)
-    rectify: bool
+    rectify: Literal["none", "refine", "mean"]
+    confidence: Literal["probability", "agreement"]
+
+
+SemiMethod = Literal["mean_teacher", "fixmatch", "unimatch", "bcp"]
 
 
 class UnetParams(Block):
-    """semi: what teaches from unlabeled images; `none` forwards them for nothing."""
+    """semi: what teaches from unlabeled images (segmentation/semi)."""
 
-    semi: Literal["mean_teacher", "none"]
+    semi: SemiMethod
 
 
 class CrossdiffParams(Block):
-    """twin: the same network and calls without diffusion. aux_decoders: perturbed decoders beside the main one.
-
-    global_context: attention over the coarsest map. multi_scale: the image enters the denoiser at all scales.
+    """semi: what teaches the direct head from unlabeled images. twin: the same network and calls without diffusion, the
+    denoiser hearing no mask (`zero`) or the mask so far without noise (`cascade`). aux_decoders: perturbed decoders
+    beside the main one. global_context: attention over the coarsest map. multi_scale: the image enters the denoiser at
+    all scales. condition_dropout: share of the encoder's channels that are dropped from what the denoiser is told about
+    labeled images, which the direct head knows too well.
     """
 
-    twin: bool
+    semi: SemiMethod
+    twin: Literal["none", "zero", "cascade"]
     aux_decoders: int = Field(ge=0, le=3)
     global_context: bool
     multi_scale: bool
+    condition_dropout: float = Field(ge=0.0, lt=1.0)
 
 
 class SegmenterParams(Block):

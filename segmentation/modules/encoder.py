@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -115,18 +115,19 @@ def kept_statistics(module: nn.Module) -> Iterator[None]:
 
 
 def by_stream(
-    module: nn.Module, forward: Callable[[Tensor], list[Tensor]], images: Tensor, synthetic: Tensor
+    module: nn.Module, forward: Callable[..., list[Tensor]], inputs: Sequence[Tensor], synthetic: Tensor
 ) -> list[Tensor]:
     """Run real and synthetic rows apart where BatchNorm would mix them: synthetic rows move no running statistic.
 
-    images: (B, 1, H, W); synthetic: (B,) bool. Returns what `forward` gives for all rows, in their order.
+    inputs: tensors with B rows, the arguments of `forward`; synthetic: (B,) bool. Returns what `forward` gives for all
+    rows, in their order.
     """
     mixes = any(isinstance(m, nn.BatchNorm2d) and m.training for m in module.modules())
     if not mixes or not bool(synthetic.any()):
-        return forward(images)
+        return forward(*inputs)
     rows = torch.cat([torch.nonzero(~synthetic)[:, 0], torch.nonzero(synthetic)[:, 0]])
     back = torch.argsort(rows)
-    parts = [] if bool(synthetic.all()) else [forward(images[~synthetic])]
+    parts = [] if bool(synthetic.all()) else [forward(*(x[~synthetic] for x in inputs))]
     with kept_statistics(module):
-        parts.append(forward(images[synthetic]))
+        parts.append(forward(*(x[synthetic] for x in inputs)))
     return [torch.cat(maps)[back] for maps in zip(*parts, strict=True)]

@@ -1,11 +1,13 @@
 """`crossdiff`: a conditional diffusion segmenter with a direct head, cross-consistency and a warm-started refiner.
 
-An encoder and a guidance decoder run once per image; a small denoiser, told about the image at every scale, predicts
-the mask from a noised estimate of it. In prediction it starts from the direct head's own mask and repairs it; in
-training the moving-average teacher repairs its pseudo-labels in the same way. Perturbed auxiliary decoders are pulled
-to the teacher on unlabeled images (Ouali et al. 2020), and never run in prediction.
+The direct path is the U-Net of `unet`, so that whatever teaches that network from unlabeled images teaches this one. A
+small denoiser, told about the image at every scale, predicts the mask from a noised estimate of it, as a correction of
+the direct head's logits. In prediction it starts from the direct head's own mask and repairs it; in training the
+moving-average teacher repairs its pseudo-labels in the same way. Perturbed auxiliary decoders are pulled to the teacher
+on unlabeled images (Ouali et al. 2020), and never run in prediction.
 
-`twin: true` is the same network with the same number of calls, without diffusion: no mask enters, t = T - 1 always.
+`twin` is the same network with the same number of calls, without diffusion: no noise enters, t = T - 1 always, and
+either no mask (`zero`) or the one so far (`cascade`).
 """
 
 from __future__ import annotations
@@ -19,45 +21,45 @@ from pipelines.params.segmenter import CrossdiffParams
 from pipelines.runtime.randomness import Draws
 from segmentation import mask_diffusion as diffusion
 from segmentation.augmentations import cutmix
-from segmentation.consistency import (
-    confidence_mask,
-    consistency_weight,
-    cross_consistency,
-    keep_rates,
-    masked_cross_entropy,
-    masked_dice,
-)
+from segmentation.consistency import agreement_mask, confidence_mask, consistency_weight, cross_consistency
 from segmentation.estimates import corrupt
 from segmentation.losses import bce_dice, hard_dice, logits_of, probability
 from segmentation.modules.blocks import scaled
 from segmentation.modules.denoiser import Denoiser
-from segmentation.modules.encoder import ImageEncoder, by_stream, load_pretrained, resolve_norm
-from segmentation.modules.guidance import DirectHead, GuidanceDecoder
-from segmentation.perturbations import perturbations
+from segmentation.modules.direct import DirectPath
+from segmentation.modules.encoder import ImageEncoder, by_stream, kept_statistics, load_pretrained, resolve_norm
+from segmentation.modules.guidance import Guidance
+from segmentation.perturbations import Perturbation, channel_dropout, image_generators, perturbations, uniform_like
+from segmentation.semi.methods import METHODS
+from segmentation.semi.weak_to_strong import taught
 from segmentation.system import MODES, Batch, Prediction, System, SystemConfig, Unlabeled, averaged, draws_for
 
-WIDTHS = (64, 96, 192, 256)  # at strides 2, 4, 8, 16
+WIDTHS = (64, 128, 256)  # at strides 4, 8, 16
 EMBEDDING = 256
 COARSE = 0.6  # share of T below which a supervised step lies with probability 0.8: where a warm start lies
+COLD = 0.25  # share of a batch that starts from pure noise
 STARTS = (200, 400, 600)  # thousandths of T: warm starts of the student on unlabeled images
 RECTIFY_FROM = 0.1  # u at which the denoiser is trusted with pseudo-labels
-ENSEMBLE = 0.5  # weight of the refined probability beside the direct one
+AGREEING = 4  # samples of the denoiser that must agree where that is the confidence
+DENOISER = 0.5  # weight of the denoiser's losses beside the direct head's
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What an image tells the denoiser. maps: c_1..c_4; direct: logits (B, K, H, W) of the direct head."""
+    """What an image tells the denoiser. maps: c_1..c_3; direct: logits (B, K, H, W) of the direct head."""
 
     maps: list[Tensor]
     direct: Tensor
 
-    def repeated(self, times: int) -> list[Tensor]:
-        """The maps for `times` samples of each image, (times * B, C, h, w)."""
-        return self.maps if times == 1 else [c.repeat(times, 1, 1, 1) for c in self.maps]
+    def repeated(self, times: int) -> Condition:
+        """For `times` samples of each image: (times * B, ...)."""
+        if times == 1:
+            return self
+        return Condition([c.repeat(times, 1, 1, 1) for c in self.maps], self.direct.repeat(times, 1, 1, 1))
 
 
 class CrossDiff(nn.Module):
-    """Encoder E, guidance decoder Gd, direct head, denoiser; see the module's text."""
+    """Encoder E, direct path, guidance, denoiser; see the module's text."""
 
     alphas_cumprod: Tensor
 
@@ -65,130 +67,187 @@ class CrossDiff(nn.Module):
         super().__init__()
         assert isinstance(config.method, CrossdiffParams)
         self.config, self.method = config, config.method
-        d = config.mask_diffusion
+        d, method = config.mask_diffusion, config.method
         widths = [scaled(c, config.width) for c in WIDTHS]
         norm = resolve_norm(config.encoder.norm, config.encoder.weights)
         self.encoder = ImageEncoder(config.encoder.name, norm, config.mean, config.std)
-        self.guidance = GuidanceDecoder(self.encoder.channels, widths, self.method.global_context)
-        self.direct = DirectHead(widths[0], config.classes)
-        self.denoiser = Denoiser(
-            config.classes,
-            widths,
-            scaled(EMBEDDING, config.width),
-            self.method.aux_decoders,
-            self.method.multi_scale,
-        )
+        self.direct = DirectPath(self.encoder.channels, config.width, config.classes)
+        self.guidance = Guidance(self.encoder.channels, self.direct.widths[:3], widths, method.global_context)
+        embedding = scaled(EMBEDDING, config.width)
+        self.denoiser = Denoiser(config.classes, widths, embedding, method.aux_decoders, method.multi_scale)
         alphas_cumprod = diffusion.linear_alphas_cumprod(d.T, d.beta_start, d.beta_end)
         self.register_buffer("alphas_cumprod", alphas_cumprod, persistent=False)
 
-    def condition(self, images: Tensor, synthetic: Tensor | None = None) -> Condition:
-        """Run E, Gd and the direct head once. images: (B, 1, H, W) in [0, 1]; synthetic: (B,) bool, see `by_stream`."""
+    def condition(
+        self, images: Tensor, synthetic: Tensor | None = None, perturb: Perturbation | None = None
+    ) -> Condition:
+        """Run E, the direct path and the guidance once. images: (B, 1, H, W) in [0, 1]; synthetic: (B,) bool, rows that
+        move no running statistic; perturb: applied to each map of E.
+        """
         if synthetic is None:
-            features = self.encoder(images)
-        else:
-            features = by_stream(self.encoder, self.encoder, images, synthetic)
-        maps = self.guidance(features)
-        return Condition(maps, self.direct(maps[0]).float())
+            synthetic = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        features = by_stream(self.encoder, self.encoder, [images], synthetic)
+        return self.decode(images, features, synthetic, perturb)
 
-    def denoise(self, xt: Tensor, t: Tensor, maps: list[Tensor], draws: Draws | None, stream: str = "") -> list[Tensor]:
+    def decode(
+        self, images: Tensor, features: list[Tensor], synthetic: Tensor, perturb: Perturbation | None = None
+    ) -> Condition:
+        """The condition from the encoder's maps."""
+        if perturb is None:
+            logits, *decoded = by_stream(self.direct, self.direct, [images, *features], synthetic)
+        else:
+            features = [perturb(feature) for feature in features]
+            with kept_statistics(self.direct):  # those of whole maps
+                logits, *decoded = self.direct(images, *features)
+        return Condition(self.guidance(features, decoded), logits)
+
+    def denoise(self, xt: Tensor, t: Tensor, c: Condition, draws: Draws | None, stream: str = "") -> list[Tensor]:
         """Logits (B, K, H, W) of one call: [main], and with draws the auxiliary decoders, perturbed, behind it.
 
-        The twin hears neither xt nor t.
+        The main decoder corrects the direct head's logits; the auxiliary ones stand alone. The twin hears no noise
+        level; see `start_from` for what it is given as xt.
         """
         d = self.config.mask_diffusion
-        if self.method.twin:
-            x, t = torch.zeros_like(xt), torch.full_like(t, d.T - 1)
-        else:
+        if self.method.twin == "none":
             x = diffusion.unit_variance(xt, t, self.alphas_cumprod, d.input_scale)
+        else:
+            x, t = xt, torch.full_like(t, d.T - 1)
         kinds = None if draws is None else perturbations(draws, stream, len(self.denoiser.auxiliary))
-        return [logits.float() for logits in self.denoiser(x, t, maps, kinds)]
+        main, *auxiliary = self.denoiser(x, t, c.maps, kinds)
+        return [c.direct.detach() + main.float(), *(logits.float() for logits in auxiliary)]
 
-    def noised(self, p: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """Start from an estimate p (B, K, H, W) of the mask instead of pure noise."""
-        return diffusion.q_sample(2.0 * p - 1.0, eps, t, self.alphas_cumprod, self.config.mask_diffusion.input_scale)
+    def start_from(self, p: Tensor, eps: Tensor, t: Tensor, cold: Tensor | None = None) -> Tensor:
+        """xt (B, K, H, W): an estimate p of the mask, noised to t; pure noise where `cold` (B,). The twin's is free of
+        noise: the estimate itself, or nothing.
+        """
+        if self.method.twin == "zero":
+            return torch.zeros_like(p)
+        warm = 2.0 * p - 1.0
+        if self.method.twin == "none":
+            b = self.config.mask_diffusion.input_scale
+            warm = diffusion.q_sample(warm, eps, t, self.alphas_cumprod, b)
+        if cold is None:
+            return warm
+        return torch.where(cold[:, None, None, None], eps if self.method.twin == "none" else torch.zeros_like(p), warm)
 
     # ---- training ------------------------------------------------------------------------------------------------
 
     def losses(self, batch: Batch, u: float, draws: Draws, teacher: System | None) -> dict[str, Tensor]:
         """L = L_sup + w(u) L_u; the other keys are for logs."""
-        supervised, logs = self._supervised(batch.images, batch.masks, draws)
+        supervised, logs = self._supervised(batch.images, batch.masks, draws, teacher)
         if batch.unlabeled is None:
             return {"total": supervised, **logs}
         assert isinstance(teacher, CrossDiff), "unlabeled images need the moving average as teacher"
-        unlabeled_draws = draws_for(draws, len(batch.unlabeled.weak))
-        unlabeled, more = self._unlabeled(batch.unlabeled, u, unlabeled_draws, teacher)
+        unlabeled, more = self._unlabeled(batch, batch.unlabeled, u, draws, teacher)
         semi = self.config.semi
         weight = batch.unlabeled.weight * consistency_weight(u, semi.w_max, semi.ramp)
         return {"total": supervised + weight * unlabeled, **logs, **more}
 
-    def _supervised(self, images: Tensor, y: Tensor, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
-        """L_sup = 1/4 L(l^T) + 3/4 L(l^t) + 1/2 BCEDice(l_dir): from noise, from a damaged estimate, direct."""
-        T = self.config.mask_diffusion.T
-        c = self.condition(images)
-        last = torch.full((len(y),), T - 1, device=y.device)
-        first = self.denoise(draws.normal("noise/first", *y.shape[1:]), last, c.maps, draws, "perturb/first")
-        e = self.estimate(y, first[0].detach(), draws)
-        t = supervised_timesteps(draws, T)
-        xt = self.noised(e, draws.normal("noise/second", *y.shape[1:]), t)
-        second = self.denoise(xt, t, c.maps, draws, "perturb/second")
-        parts = {"first": _mean_loss(first, y), "second": _mean_loss(second, y), "direct": bce_dice(c.direct, y)}
-        total = 0.25 * parts["first"] + 0.75 * parts["second"] + 0.5 * parts["direct"]
+    def _supervised(
+        self, images: Tensor, y: Tensor, draws: Draws, teacher: System | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """L_sup = BCEDice(l_dir) + 1/2 mean_k BCEDice(l^t_k), from a damaged estimate or from noise.
+
+        The direct head soon knows the labeled images by heart. So the denoiser is told about them through a second,
+        perturbed pass of the direct path: a condition as doubtful as that of an unseen image.
+        """
+        T, p = self.config.mask_diffusion.T, self.method.condition_dropout
+        real = torch.zeros(len(y), dtype=torch.bool, device=y.device)
+        features = self.encoder(images)
+        clean = self.decode(images, features, real)
+        c = clean
+        if p > 0.0:
+            generators = image_generators(draws, "condition/channels")
+            c = self.decode(
+                images, features, real, lambda x: channel_dropout(x, uniform_like(x[:, :, :1, :1], generators), p)
+            )
+        e = self.estimate(y, images, c, draws, teacher)
+        t, cold = supervised_timesteps(draws, T)
+        xt = self.start_from(e, draws.normal("noise/supervised", *y.shape[1:]), t, cold)
+        denoised = self.denoise(xt, t, c, draws, "perturb/supervised")
+        parts = {"direct": bce_dice(clean.direct, y), "denoised": _mean_loss(denoised, y)}
+        total = parts["direct"] + DENOISER * parts["denoised"]
         logs = {"supervised": total, **parts}
         with torch.no_grad():
             logs["dice_estimate"] = hard_dice(e, y)
-            for name, logits in (("first", first[0]), ("second", second[0]), ("direct", c.direct)):
+            for name, logits in (("direct", clean.direct), ("condition", c.direct), ("denoised", denoised[0])):
                 logs[f"dice_{name}"] = hard_dice(probability(logits), y)
         return total, {name: value.detach() for name, value in logs.items()}
 
-    def estimate(self, y: Tensor, first: Tensor, draws: Draws) -> Tensor:
-        """e (B, K, H, W) in [0, 1], without gradient: the damaged mask, the first call's output, or y as a control."""
+    @torch.no_grad()
+    def estimate(self, y: Tensor, images: Tensor, c: Condition, draws: Draws, teacher: System | None) -> Tensor:
+        """e (B, K, H, W) in [0, 1], without gradient: the damaged mask, the teacher's or the own direct head's
+        probability, or y as a control.
+        """
         d = self.config.mask_diffusion
         if d.estimate == "corrupt":
             with torch.autocast(y.device.type, enabled=False):  # blurs and warps in float32
                 return corrupt(y, draws, "estimate", d.strength)
-        return probability(first) if d.estimate == "self" else y.float()
+        if d.estimate == "teacher":
+            assert isinstance(teacher, CrossDiff), "estimate: teacher needs the moving average"
+            return probability(teacher.condition(images).direct)
+        return probability(c.direct.detach()) if d.estimate == "self" else y.float()
 
     def _unlabeled(
-        self, batch: Unlabeled, u: float, draws: Draws, teacher: CrossDiff
+        self, batch: Batch, unlabeled: Unlabeled, u: float, draws: Draws, teacher: CrossDiff
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """L_u = L_main + lc L_cross + 1/2 L_dir against the teacher's rectified pseudo-label on confident pixels."""
+        """L_u = L_dir + 1/2 (L_main + lc L_cross) against the teacher's rectified pseudo-label q.
+
+        L_dir is that of the chosen method; the others reach confident pixels of the first strong view, whose condition
+        is computed once for all.
+        """
         semi = self.config.semi
-        q = teacher.pseudo_label(batch.weak, u, draws)
-        m = confidence_mask(q, semi.kappa_foreground, semi.kappa_background) * batch.valid
-        keep_foreground, keep_background = keep_rates(q, m)
-        q, m = cutmix(q, batch.boxes), cutmix(m, batch.boxes)
-        c = self.condition(cutmix(batch.strong, batch.boxes), batch.synthetic)
-        t, cold = unlabeled_timesteps(draws, self.config.mask_diffusion.T)
-        eps = draws.normal("noise/unlabeled", *q.shape[1:])
+        mine = draws_for(draws, len(unlabeled.weak))
+        q, m = teacher.pseudo_label(unlabeled.weak, u, mine)
+        m = m * unlabeled.valid
+        conditions: list[Condition] = []
+
+        def student(images: Tensor, synthetic: Tensor, perturb: Perturbation | None = None) -> Tensor:
+            c = self.condition(images, synthetic, perturb)
+            if images is unlabeled.strong[0]:
+                conditions.append(c)
+            return c.direct
+
+        l_dir, logs = METHODS[self.method.semi](student, q, batch, draws, semi)
+        c = conditions[0] if conditions else self.condition(unlabeled.strong[0], unlabeled.synthetic)
+        q, m = cutmix(q, unlabeled.boxes[0]), cutmix(m, unlabeled.boxes[0])
+        t, cold = unlabeled_timesteps(mine, self.config.mask_diffusion.T)
         # never from q: the student must not find its own target inside xt
-        xt = torch.where(cold[:, None, None, None], eps, self.noised(probability(c.direct.detach()), eps, t))
-        main, *auxiliary = self.denoise(xt, t, c.maps, draws, "perturb/unlabeled")
-        l_main = masked_cross_entropy(main, q, m) + masked_dice(probability(main), q, m)
+        xt = self.start_from(probability(c.direct.detach()), mine.normal("noise/unlabeled", *q.shape[1:]), t, cold)
+        main, *auxiliary = self.denoise(xt, t, c, mine, "perturb/unlabeled")
+        l_main = taught(main, q, m)
         l_cross = cross_consistency(q, [probability(logits) for logits in auxiliary], m)
-        l_dir = masked_cross_entropy(c.direct, q, m) + masked_dice(probability(c.direct), q, m)
-        logs = {"unlabeled_main": l_main, "unlabeled_cross": l_cross, "unlabeled_direct": l_dir}
-        logs |= {"keep_foreground": keep_foreground, "keep_background": keep_background}
-        total = l_main + semi.lc * l_cross + 0.5 * l_dir
-        return total, {name: value.detach() for name, value in logs.items()}
+        parts = {"unlabeled_direct": l_dir, "unlabeled_main": l_main, "unlabeled_cross": l_cross}
+        total = l_dir + DENOISER * (l_main + semi.lc * l_cross)
+        return total, {**logs, **{name: value.detach() for name, value in parts.items()}}
 
     @torch.no_grad()
-    def pseudo_label(self, images: Tensor, u: float, draws: Draws) -> Tensor:
-        """q (B, K, H, W): the direct head's probability, repaired by one warm-started call where that is asked for."""
-        c = self.condition(images)
-        q = probability(c.direct)
-        if self.method.twin or not self.config.semi.rectify or u < RECTIFY_FROM:
-            return q
-        t = torch.full((len(q),), self.config.mask_diffusion.start, device=q.device)
-        xt = self.noised(q, draws.normal("noise/teacher", *q.shape[1:]), t)
-        return probability(self.denoise(xt, t, c.maps, None)[0])
+    def pseudo_label(self, images: Tensor, u: float, draws: Draws) -> tuple[Tensor, Tensor]:
+        """q (B, K, H, W) and its confident pixels m (B, 1, H, W).
+
+        q is the direct head's probability, repaired by one warm-started call where that is asked for.
+        """
+        semi, c = self.config.semi, self.condition(images)
+        q, m = probability(c.direct), None
+        if u >= RECTIFY_FROM and (semi.rectify != "none" or semi.confidence == "agreement"):
+            count = AGREEING if semi.confidence == "agreement" else 1
+            t = torch.full((len(q),), self.config.mask_diffusion.start, device=q.device)
+            starts = [self.start_from(q, draws.normal(f"noise/teacher/{n}", *q.shape[1:]), t) for n in range(count)]
+            several = self.denoise(torch.cat(starts), t.repeat(count), c.repeated(count), None)[0]
+            samples = probability(several).view(count, *q.shape)
+            if semi.rectify != "none":
+                q = samples.mean(dim=0) if semi.rectify == "refine" else (samples.mean(dim=0) + q) / 2.0
+            if semi.confidence == "agreement":
+                m = agreement_mask(samples)
+        return q, confidence_mask(q, semi.kappa_foreground, semi.kappa_background) if m is None else m
 
     # ---- prediction ----------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def predict(self, images: Tensor, *, steps: int, seeds: int, mode: str, case_ids: list[str]) -> Prediction:
         """See `System`. Modes: direct (no denoiser call), refine (warm start from the direct head), fast (one call
-        from noise), quality (`steps` calls from noise), ensemble (mean of refine and direct), posterior (of refine and
-        direct as independent evidence). The twin makes one call whatever the mode.
+        from noise), quality (`steps` calls from noise), ensemble (refine and direct, weighted), posterior (of refine
+        and direct as independent evidence). The twin's calls differ only where each is given the last one's mask.
         """
         if mode not in MODES:
             raise ValueError(f"predict: expected a mode among {', '.join(MODES)}, found {mode!r}")
@@ -196,44 +255,72 @@ class CrossDiff(nn.Module):
         p_dir = probability(c.direct)
         if mode == "direct":
             return averaged(p_dir[None], {"direct": p_dir})
-        if self.method.twin:
+        if self.method.twin != "none":
             seeds = 1  # nothing random is left
         calls = self.sample(c, p_dir, steps, seeds, mode, case_ids)
         samples = calls[-1]
         if mode == "ensemble":
-            samples = ENSEMBLE * samples + (1.0 - ENSEMBLE) * p_dir
+            weight = self.config.mask_diffusion.ensemble
+            samples = weight * samples + (1.0 - weight) * p_dir
         elif mode == "posterior":
             samples = posterior(c.direct.expand_as(samples[0]), logits_of_samples(samples), 0.5, 0.5)
         return averaged(samples, {"direct": p_dir, "calls": torch.stack(calls).mean(dim=1).transpose(0, 1)})
 
+    @torch.no_grad()
+    def refine_from(
+        self, images: Tensor, p: Tensor, *, start: int, steps: int, seeds: int, case_ids: list[str]
+    ) -> Tensor:
+        """Probabilities (seeds, B, K, H, W) after `steps` calls that start warm from any estimate p (B, K, H, W)."""
+        return self.sample(self.condition(images), p, steps, seeds, "refine", case_ids, start)[-1]
+
     def sample(
-        self, c: Condition, p_dir: Tensor, steps: int, seeds: int, mode: str, case_ids: list[str]
+        self,
+        c: Condition,
+        p: Tensor,
+        steps: int,
+        seeds: int,
+        mode: str,
+        case_ids: list[str],
+        start: int | None = None,
     ) -> list[Tensor]:
-        """Probabilities (seeds, B, K, H, W) after each call of the denoiser. Seeds run as one batch."""
-        d, shape = self.config.mask_diffusion, p_dir.shape
-        noise = torch.cat([diffusion.case_noise(case_ids, seed, tuple(shape[1:])) for seed in range(seeds)])
-        xt = noise.to(p_dir.device)
+        """Probabilities (seeds, B, K, H, W) after each call of the denoiser, from the estimate p; one batch for all.
+
+        start: t of a warm start, by default the configured one.
+        """
+        d, shape = self.config.mask_diffusion, p.shape
         cold = mode in ("fast", "quality")
-        start = d.T - 1 if cold or self.method.twin else d.start
-        calls = 1 if mode == "fast" or self.method.twin else steps
-        if not cold:
-            t = torch.full((len(xt),), start, device=xt.device)
-            xt = self.noised(p_dir.repeat(seeds, 1, 1, 1), xt, t)
-        maps = c.repeated(seeds)
-        grid = diffusion.timesteps_from(start, calls)
-        outputs = diffusion.ddim(
-            lambda x, t: probability(self.denoise(x, t, maps, None)[0]), xt, grid, self.alphas_cumprod, d.input_scale
-        )
+        first = d.T - 1 if cold else d.start if start is None else start
+        grid = diffusion.timesteps_from(first, 1 if mode == "fast" else steps)
+        noise = torch.cat([diffusion.case_noise(case_ids, seed, tuple(shape[1:])) for seed in range(seeds)])
+        noise = noise.to(p.device)
+        t = torch.full((len(noise),), first, device=p.device)
+        xt = self.start_from(p.repeat(seeds, 1, 1, 1), noise, t, torch.full_like(t, cold, dtype=torch.bool))
+        repeated = c.repeated(seeds)
+
+        def denoise(x: Tensor, t: Tensor) -> Tensor:
+            return probability(self.denoise(x, t, repeated, None)[0])
+
+        if self.method.twin == "none":
+            outputs = diffusion.ddim(denoise, xt, grid, self.alphas_cumprod, d.input_scale)
+        else:
+            outputs = []
+            for _ in grid:
+                outputs.append(denoise(xt, t))
+                xt = self.start_from(outputs[-1], noise, t)
         return [p.view(seeds, *shape) for p in outputs]
 
 
-def supervised_timesteps(draws: Draws, T: int) -> Tensor:
-    """t (B,): with probability 0.8 uniform over the lower 0.6 of the schedule, else over the rest below T - 1."""
-    u = draws.uniform("t/supervised", 2)
+def supervised_timesteps(draws: Draws, T: int) -> tuple[Tensor, Tensor]:
+    """t (B,) and whether the call starts from pure noise at T - 1 (probability 0.25).
+
+    Else with probability 0.8 uniform over the lower 0.6 of the schedule, where warm starts lie, or over the rest.
+    """
+    u = draws.uniform("t/supervised", 3)
     border = round(COARSE * T)
     low = (u[:, 1] * (border + 1)).long()
     high = border + 1 + (u[:, 1] * max(T - 2 - border, 1)).long()
-    return torch.where(u[:, 0] < 0.8, low, high).clamp(max=T - 1)
+    cold = u[:, 2] < COLD
+    return torch.where(cold, T - 1, torch.where(u[:, 0] < 0.8, low, high).clamp(max=T - 1)), cold
 
 
 def unlabeled_timesteps(draws: Draws, T: int) -> tuple[Tensor, Tensor]:
@@ -241,7 +328,7 @@ def unlabeled_timesteps(draws: Draws, T: int) -> tuple[Tensor, Tensor]:
     u = draws.uniform("t/unlabeled", 1)[:, 0]
     starts = torch.tensor([min(round(s * T / 1000), T - 1) for s in STARTS], device=u.device)
     t = starts[draws.integers("t/start", 0, len(STARTS), 1)[:, 0]]
-    cold = u >= 0.75
+    cold = u < COLD
     return torch.where(cold, T - 1, t), cold
 
 

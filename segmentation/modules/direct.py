@@ -1,0 +1,34 @@
+"""The direct path: decoder and head of the U-Net (Ronneberger et al. 2015), shared by `unet` and `crossdiff`."""
+
+from __future__ import annotations
+
+import segmentation_models_pytorch as smp
+from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
+from torch import Tensor, nn
+
+from segmentation.modules.blocks import scaled
+
+CHANNELS = (256, 128, 64, 32, 16)  # at strides 16, 8, 4, 2, 1
+
+
+class DirectPath(nn.Module):
+    """smp's U-Net without its encoder; `width` scales its channels (1: as published).
+
+    channels: of the encoder's maps f1..f5. widths: of the decoder's maps, at strides 16, 8, 4, 2, 1.
+    """
+
+    def __init__(self, channels: list[int], width: float, classes: int) -> None:
+        super().__init__()
+        self.widths = [scaled(c, width) for c in CHANNELS]
+        self.decoder = UnetDecoder(encoder_channels=(1, *channels), decoder_channels=self.widths, n_blocks=5)
+        self.head = smp.base.SegmentationHead(self.widths[-1], classes)
+
+    def forward(self, images: Tensor, *features: Tensor) -> list[Tensor]:
+        """images: (B, 1, H, W), for their size; features: f1..f5 -> [logits (B, K, H, W), maps at strides 16, 8, 4]."""
+        sizes = [image.shape[-2:] for image in (*features[3::-1], images)]
+        skips = [*features[3::-1], None]
+        x, maps = features[4], []
+        for block, (height, width), skip in zip(self.decoder.blocks, sizes, skips, strict=True):
+            x = block(x, height, width, skip_connection=skip)
+            maps.append(x)
+        return [self.head(x).float(), *maps[:3]]

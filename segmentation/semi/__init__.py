@@ -1,0 +1,1 @@
+"""What teaches from unlabeled images: one file per published method."""
