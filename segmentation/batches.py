@@ -21,7 +21,7 @@ from pipelines.runtime.randomness import Draws
 from segmentation.augmentations import cutmix, cutmix_boxes, photometric, warp, weak_geometry
 from segmentation.system import Batch, Unlabeled
 
-Kind = Literal["real", "synthetic", "phantom"]
+Kind = Literal["real", "labeled", "synthetic", "phantom"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ ARMS: Mapping[str, Arm] = {
     "supervised": Arm(),
     "control": Arm(("real",), weight=0.0),
     "real": Arm(("real",)),
+    "augmented": Arm(("labeled",)),
     "synthetic": Arm(("synthetic",)),
     "both": Arm(("real", "synthetic")),
     "phantom": Arm(("phantom",)),
@@ -93,6 +94,7 @@ def check_pools(pools: Pools, arm: str, batch_labeled: int, batch_unlabeled: int
         if not pool.rows:
             advice = {
                 "real": "lower segmenter.label_fraction, or drop the arm",
+                "labeled": "raise segmenter.label_fraction, or drop the arm",
                 "synthetic": "the audit kept no sample: raise sample.count, or drop the arm",
                 "phantom": "run phantom_pool again",
             }[kind]
@@ -176,7 +178,7 @@ def _mixed(pools: Pools, step: StepLike, batch: int) -> tuple[Tensor, Tensor, Te
         rows = step.rows(f"unlabeled/{kind}", len(pool.rows), share)
         images.append(_images(pool, rows, step.device))
         inside.append(_inside(pool, rows, step.device))
-        synthetic.append(torch.full((len(rows),), kind != "real", device=step.device))
+        synthetic.append(torch.full((len(rows),), kind not in ("real", "labeled"), device=step.device))
         names += [pool.names[row] for row in rows]
         parts.append(list(rows))
     order = interleave(parts)

@@ -82,6 +82,9 @@ def make_pools(run: Run, prepared: Prepared, arm: str) -> Pools:
     for stream in kind.streams:
         if stream == "real":
             pools[stream] = real_pool(run, prepared, labeled, rest)
+        elif stream == "labeled":
+            cases = padded_cases([prepared.cases[row] for row in labeled], prepared)
+            pools[stream] = Pool(prepared.images, labeled, [names[row] for row in labeled], cases)
         elif stream == "synthetic":
             pools[stream] = kept_pool(run.inputs["synthetic"], run.inputs["audit"], run.log)
         else:

@@ -14,7 +14,7 @@ from pipelines.params.scales import Scale, ScalesParams
 from pipelines.params.segmenter import SegmenterParams
 from pipelines.params.split import SplitParams
 
-PlainArm = Literal["supervised", "control", "real", "all_labels"]
+PlainArm = Literal["supervised", "control", "augmented", "real", "all_labels"]
 SyntheticArm = Literal["synthetic", "both", "all_labels_synthetic"]
 
 

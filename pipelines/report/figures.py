@@ -27,6 +27,7 @@ ARM_COLORS = {
     "synthetic": "#e08a1e",
     "both": "#d6558f",
     "phantom": "#9b6ef3",
+    "augmented": "#8a6fb0",
     "all_labels": "#3fa34d",
     "all_labels_synthetic": "#b0892f",
 }
