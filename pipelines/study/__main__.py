@@ -1,0 +1,113 @@
+"""`python -m pipelines.study run | status | table study.yaml`: run a grid of segmenters, see where it is, gather it."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+
+from pipelines.runtime.errors import LockedError, SonoSynthError
+from pipelines.runtime.process import hold_lock
+from pipelines.study.gather import job_state
+from pipelines.study.plan import check_root, make_plan, read_plan, study_folder
+from pipelines.study.run import Outcome, run_plan
+from pipelines.study.spec import Job, Study, expand_jobs, load_study
+
+
+def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
+    """Command line, in the project's root. Exit codes: 0; 1 an error or a failed job; 75 in use; 130, 143 signals."""
+    options = _parse(arguments)
+    root = (root or Path.cwd()).resolve()
+    try:
+        check_root(root)
+        study = load_study(options.study)
+        jobs = expand_jobs(study, options.study)
+        folder = study_folder(study, options.folder, root)
+        if options.command == "run":
+            return _run(study, jobs, options.study, folder, root, options.workers)
+        if options.command == "status":
+            return _status(jobs, folder)
+        from pipelines.study.table import write_table  # late: scipy takes a second
+
+        for line in write_table(study, jobs, folder, root):
+            print(line)
+    except SonoSynthError as error:
+        for line in str(error).splitlines():
+            print(f"study: error: {line}", file=sys.stderr)
+        return 75 if isinstance(error, LockedError) else 1
+    return 0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m pipelines.study", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in (
+        ("run", "run what is not done; the same command goes on after any end"),
+        ("status", "say of each job whether it is done, failed or not run"),
+        ("table", "write table.csv, table.json and table.md of what the last run's plan has done"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("study", type=Path, help="the study's YAML file (docs/study.md)")
+        command.add_argument("--folder", type=Path, help="where everything lies (default: studies/<name>)")
+        if name == "run":
+            command.add_argument("--workers", type=_at_least_one, default=1, help="calls at once (default: 1)")
+    return parser.parse_args(arguments)
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, found {number}")
+    return number
+
+
+def _run(study: Study, jobs: list[Job], file: Path, folder: Path, root: Path, workers: int) -> int:
+    def log(text: str) -> None:
+        print(f"study: {text}", flush=True)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "code").mkdir(exist_ok=True)  # the mark of a study's folder
+    with hold_lock(folder / "run.lock", f"the study in {folder}"):
+        plan = make_plan(study, jobs, file, folder, root)
+        log(f"{len(plan.jobs)} jobs, {len(plan.calls)} stage calls, in {folder}")
+        outcome = run_plan(plan, folder, root / "data" / "raw", workers, log)
+    if outcome.signal is not None:
+        log(f"stopped by {signal.Signals(outcome.signal).name}; the same command goes on from here")
+        return 128 + outcome.signal
+    for line in summary(jobs, plan.jobs, outcome):
+        log(line)
+    return 1 if outcome.failed else 0
+
+
+def summary(jobs: list[Job], ends: object, outcome: Outcome) -> list[str]:
+    """What a run came to: a line per failed call, with the jobs that wait for it."""
+    assert isinstance(ends, dict)
+    lost: dict[str, list[str]] = {}
+    for job in jobs:
+        for end in ends[job.id]:
+            if cause := outcome.skipped.get(end, end if end in outcome.failed else None):
+                lost.setdefault(cause, []).append(job.label)
+    lines = []
+    for cause, reason in outcome.failed.items():
+        lines.append(f"failed: {cause}: {reason}")
+        lines += [f"    without it: {label}" for label in dict.fromkeys(lost.get(cause, []))]
+    missing = len({label for labels in lost.values() for label in labels})
+    lines.append(f"{len(jobs) - missing} of {len(jobs)} jobs are done; {len(outcome.ran)} calls ran")
+    return lines
+
+
+def _status(jobs: list[Job], folder: Path) -> int:
+    plan = read_plan(folder)
+    counts: Counter[str] = Counter()
+    for job in jobs:
+        state = job_state(plan, job, folder)
+        counts[state.partition(":")[0]] += 1
+        print(f"{job.label}: {state}")
+    print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,115 @@
+"""The folder of one stage call: `store/<stage>-<key>/`, a root as a stage expects it.
+
+params.yaml                    the params of the job that first asked for it
+data/prepared -> ../../prepare-.../data/prepared        its inputs, linked at the places where the stage looks
+<output>/                      published by the stage, with a manifest
+log.txt                        what it printed, all attempts
+seconds.json failed.json       what it took; why it failed, until it is tried again
+.state/                        resume state and lock of the stage
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines.runtime.artifacts import read_json, verify_folder, write_bytes, write_json
+from pipelines.runtime.errors import ArtifactError
+from pipelines.study.graph import RAW, Call
+
+LOG, SECONDS, FAILED = "log.txt", "seconds.json", "failed.json"
+TAIL_BYTES = 65536
+
+
+def call_folder(folder: Path, name: str) -> Path:
+    """Root of a call below the folder of the study."""
+    return folder / "store" / name
+
+
+def open_root(call: Call, folder: Path, outputs: Mapping[str, str], raw: Path) -> Path:
+    """Make the root of a call, or renew it after an interruption: params.yaml and links. Resume state stays.
+
+    outputs: name of a call -> its output. Links inside the study are relative, so that the study can be moved.
+    """
+    root = call_folder(folder, call.name)
+    root.mkdir(parents=True, exist_ok=True)
+    write_bytes(root / "params.yaml", yaml.safe_dump(dict(call.params), sort_keys=False, allow_unicode=True).encode())
+    (root / "data" / "unlabeled").mkdir(parents=True, exist_ok=True)
+    for place, maker in call.inputs.items():
+        target = call_folder(folder, maker) / outputs[maker]
+        _link(root / place, Path(os.path.relpath(target, (root / place).parent)))
+    for name in call.raw:
+        _link(root / RAW / name, (raw / name).resolve())
+    return root
+
+
+def is_published(root: Path, output: str) -> bool:
+    """Whether the call has published its output; its files are not looked at."""
+    return (root / output / "manifest.json").is_file()
+
+
+def is_done(root: Path, output: str) -> bool:
+    """Whether the call has published its output, every file as the manifest says."""
+    if not is_published(root, output):
+        return False
+    try:
+        verify_folder(root / output)
+    except ArtifactError:
+        return False
+    return True
+
+
+def note_start(root: Path, hardware: Mapping[str, Any]) -> None:
+    """Mark an attempt as begun, so that one whose end nobody saw is counted as unmeasured."""
+    before = read_seconds(root)
+    unmeasured = before["unmeasured"] + int(before["open"])
+    write_json(root / SECONDS, {**before, "unmeasured": unmeasured, "open": True, "hardware": dict(hardware)})
+    (root / FAILED).unlink(missing_ok=True)
+
+
+def note_end(root: Path, wall: float, cpu: float) -> None:
+    """Add what an attempt took, seconds; cpu: user and system time of the process and the children it waited for."""
+    before = read_seconds(root)
+    total = {"wall": round(before["wall"] + wall, 2), "cpu": round(before["cpu"] + cpu, 2)}
+    write_json(root / SECONDS, {**before, **total, "attempts": before["attempts"] + 1, "open": False})
+
+
+def read_seconds(root: Path) -> dict[str, Any]:
+    """wall and cpu of all measured attempts, seconds; attempts; unmeasured: attempts killed with the study."""
+    if (root / SECONDS).is_file():
+        found: dict[str, Any] = read_json(root / SECONDS)
+        return found
+    return {"wall": 0.0, "cpu": 0.0, "attempts": 0, "unmeasured": 0, "open": False, "hardware": {}}
+
+
+def note_failure(root: Path, code: int, reason: str) -> None:
+    """Why the last attempt failed."""
+    write_json(root / FAILED, {"code": code, "reason": reason})
+
+
+def read_failure(root: Path) -> str | None:
+    """The reason of the last attempt's failure; None where it did not fail."""
+    return str(read_json(root / FAILED)["reason"]) if (root / FAILED).is_file() else None
+
+
+def last_error(root: Path, code: int, start: int = 0) -> str:
+    """The line of the log, from byte `start` on, that says most: the stage's own error, else the last one."""
+    with (root / LOG).open("rb") as handle:
+        handle.seek(max(start, handle.seek(0, os.SEEK_END) - TAIL_BYTES))
+        text = handle.read().decode(errors="replace")
+    lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
+    said = next((line for line in reversed(lines) if ": error: " in line), lines[-1] if lines else "it said nothing")
+    return f"ended by signal {-code}: {said}" if code < 0 else said
+
+
+def _link(place: Path, target: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.is_symlink() and place.readlink() == target:
+        return
+    place.unlink(missing_ok=True)
+    place.symlink_to(target)
