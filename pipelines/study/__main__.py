@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections import Counter
@@ -11,7 +12,7 @@ from pathlib import Path
 from pipelines.runtime.errors import LockedError, SonoSynthError
 from pipelines.runtime.process import hold_lock
 from pipelines.study.gather import job_state
-from pipelines.study.plan import check_root, make_plan, read_plan, study_folder
+from pipelines.study.plan import check_root, last_origin, make_plan, read_plan, study_folder
 from pipelines.study.run import Outcome, run_plan
 from pipelines.study.spec import Job, Study, expand_jobs, load_study
 
@@ -26,7 +27,9 @@ def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
         jobs = expand_jobs(study, options.study)
         folder = study_folder(study, options.folder, root)
         if options.command == "run":
-            return _run(study, jobs, options.study, folder, root, options.workers)
+            if options.frozen:
+                become_frozen(folder, arguments if arguments is not None else sys.argv[1:])
+            return _run(study, jobs, options.study, folder, root, options.workers, frozen=options.frozen)
         if options.command == "status":
             return _status(jobs, folder)
         from pipelines.study.table import write_table  # late: scipy takes a second
@@ -53,6 +56,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         command.add_argument("--folder", type=Path, help="where everything lies (default: studies/<name>)")
         if name == "run":
             command.add_argument("--workers", type=_at_least_one, default=1, help="calls at once (default: 1)")
+            command.add_argument("--frozen", action="store_true", help="with the sources and params of the last run")
     return parser.parse_args(arguments)
 
 
@@ -63,14 +67,26 @@ def _at_least_one(text: str) -> int:
     return number
 
 
-def _run(study: Study, jobs: list[Job], file: Path, folder: Path, root: Path, workers: int) -> int:
+def become_frozen(folder: Path, arguments: list[str]) -> None:
+    """Go on as the same command of the last run's sources, so that their params are read by the code they belong to."""
+    code = folder / "code" / last_origin(folder).code
+    if Path(__file__).resolve().parents[2] == code:
+        return
+    path = os.pathsep.join([os.fspath(code), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-P", "-m", "pipelines.study", *arguments]
+    os.execve(sys.executable, command, {**os.environ, "PYTHONPATH": path})
+
+
+def _run(
+    study: Study, jobs: list[Job], file: Path, folder: Path, root: Path, workers: int, *, frozen: bool = False
+) -> int:
     def log(text: str) -> None:
         print(f"study: {text}", flush=True)
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "code").mkdir(exist_ok=True)  # the mark of a study's folder
     with hold_lock(folder / "run.lock", f"the study in {folder}"):
-        plan = make_plan(study, jobs, file, folder, root)
+        plan = make_plan(study, jobs, file, folder, root, frozen=frozen)
         log(f"{len(plan.jobs)} jobs, {len(plan.calls)} stage calls, in {folder}")
         outcome = run_plan(plan, folder, root / "data" / "raw", workers, log)
     if outcome.signal is not None:

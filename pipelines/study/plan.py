@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.params.loader import read_yaml
-from pipelines.runtime.artifacts import canonical_json, read_json, sha256_file, write_json
+from pipelines.runtime.artifacts import canonical_json, read_json, sha256_file, write_bytes, write_json
 from pipelines.runtime.closure import PACKAGES
 from pipelines.runtime.errors import DataError, ParamsError
 from pipelines.study.graph import Call, calls_for, open_sources
@@ -35,24 +35,64 @@ class Plan:
     code: Path
 
 
-def make_plan(study: Study, jobs: list[Job], study_file: Path, folder: Path, root: Path) -> Plan:
-    """Copy the code, resolve every job, write plan.json. ParamsError and DataError name what cannot be run."""
-    code = freeze(root, folder)
-    base = read_yaml(base_file(study, study_file, root))
+def make_plan(
+    study: Study, jobs: list[Job], study_file: Path, folder: Path, root: Path, *, frozen: bool = False
+) -> Plan:
+    """Copy the sources, resolve every job, write plan.json. ParamsError and DataError name what cannot be run.
+
+    frozen: take the sources and base params of the last run instead of the present ones.
+    """
+    origin = last_origin(folder) if frozen else present_origin(base_file(study, study_file, root), folder, root)
+    base = read_yaml(folder / "base" / f"{origin.base}.yaml")
+    code = folder / "code" / origin.code
     sources = open_sources(code, root / "data" / "raw")
+    phantom: dict[bool, str] = {}
     calls: dict[str, Call] = {}
     ends: dict[str, tuple[str, ...]] = {}
     for job in jobs:
         try:
-            found, targets = calls_for(params_of(job, base), study.targets, sources)
+            params = params_of(job, base)
+            found, targets = calls_for(params, study.targets, sources)
         except (DataError, ParamsError) as error:
             text = str(error)
             raise type(error)(text if text.startswith(job.source) else f"{job.source} ({job.label}): {text}") from None
         for name, call in found.items():
             calls.setdefault(name, call)
         ends[job.id] = tuple(targets)
-    _write(folder, study, code, sha256_file(base_file(study, study_file, root)), ends, calls, root)
+        phantom[params.datasets[params.dataset].adapter == "phantom"] = job.label
+    if len(phantom) > 1:
+        raise ParamsError(
+            f"{study_file}: {phantom[True]} is scored on the phantom, {phantom[False]} on real images; phantom scores "
+            "are never set beside real ones: write two studies"
+        )
+    _write(folder, study, origin, ends, calls)
     return Plan(ends, calls, code)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What calls are made from. code, base: names of the copies below code/ and base/; commit: git's name of them."""
+
+    code: str
+    base: str
+    commit: str
+
+
+def present_origin(base: Path, folder: Path, root: Path) -> Origin:
+    """Copy the sources and the base params as they are now into the study's folder."""
+    read_yaml(base)  # a clear word where there is none
+    digest = sha256_file(base)[:12]
+    (folder / "base").mkdir(parents=True, exist_ok=True)
+    write_bytes(folder / "base" / f"{digest}.yaml", base.read_bytes())
+    return Origin(freeze(root, folder).name, digest, commit_of(root))
+
+
+def last_origin(folder: Path) -> Origin:
+    """What the last run was made from; ParamsError without one."""
+    plan = read_plan(folder)
+    if not plan["jobs"]:
+        raise ParamsError(f"{folder / PLAN}: expected the plan of an earlier run, found none; leave out --frozen")
+    return Origin(plan["code"], plan["base"], plan["commit"])
 
 
 def base_file(study: Study, study_file: Path, root: Path) -> Path:
@@ -105,17 +145,15 @@ def read_plan(folder: Path) -> dict[str, Any]:
 def _write(
     folder: Path,
     study: Study,
-    code: Path,
-    base: str,
+    origin: Origin,
     ends: Mapping[str, tuple[str, ...]],
     calls: Mapping[str, Call],
-    root: Path,
 ) -> None:
     content = {
         "study": study_hash(study),
-        "code": code.name,
-        "base": base,
-        "commit": commit_of(root),
+        "code": origin.code,
+        "base": origin.base,
+        "commit": origin.commit,
         "jobs": {job: list(names) for job, names in ends.items()},
         "calls": {
             name: {

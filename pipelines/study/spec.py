@@ -105,7 +105,7 @@ def expand_jobs(study: Study, path: Path) -> list[Job]:
             if alike.setdefault(job.label, job.id) != job.id:
                 raise ParamsError(
                     f"{source}: {job.label}: two rows would look alike, of these labels and other settings; "
-                    " make what differs an axis (of one value, if need be)"
+                    "make what differs an axis (of one value, if need be)"
                 )
             jobs.setdefault((job.id, job.label), job)
     return list(jobs.values())

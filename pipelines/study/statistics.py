@@ -13,7 +13,7 @@ from pipelines.runtime.randomness import numpy_generator_for
 
 @dataclass(frozen=True)
 class Score:
-    """mean over images of the mean over seeds, sd of the seeds' means (None: one seed), 95% interval, how many of what."""
+    """mean over images of the mean over seeds, sd of the seeds' means (None: one seed), 95% interval, counts."""
 
     mean: float
     sd: float | None

@@ -22,11 +22,13 @@ def write_table(study: Study, jobs: Sequence[Job], folder: Path, root: Path) -> 
     plan = read_plan(folder)
     table = build_table(study, jobs, plan, folder)
     if plan["jobs"] and plan["code"] != code_hash(root):
-        table["notes"].append("the sources have changed since the run of these rows; `study run` makes them anew")
+        table["notes"].append(
+            "the sources have changed since the run of these rows; `study run` makes them anew, `--frozen` does not"
+        )
     if plan["jobs"] and plan["study"] != study_hash(study):
         table["notes"].append("study.yaml has changed since the last `study run`; what it added is not run")
     page = markdown(table)
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "code").mkdir(parents=True, exist_ok=True)  # the mark of a study's folder
     columns, lines = flat_rows(table)
     write_json(folder / "table.json", table)
     write_csv(folder / "table.csv", lines, columns)
@@ -41,17 +43,13 @@ def build_table(study: Study, jobs: Sequence[Job], plan: Mapping[str, Any], fold
     correct([record["gain"][study.metrics[0]] for record in records if record.get("gain")])
     comparisons = [record for pair in study.compare for record in compared(pair[0], pair[1], rows, study)]
     correct([record["gain"][study.metrics[0]] for record in comparisons if record["gain"]])
-    hardware = {canonical_json(cell.training.get("hardware", {})): cell for row in rows for cell in row.done}
     return {
         "name": study.name,
         "study": study_hash(study),
         "code": plan.get("code"),
         "commit": plan.get("commit"),
         "base": plan.get("base"),
-        "hardware": [
-            {**cell.training.get("hardware", {}), "devices": sorted({c.device for r in rows for c in r.done})}
-            for _, cell in sorted(hardware.items())
-        ],
+        "hardware": machines(rows),
         "metrics": study.metrics,
         "bootstrap": study.bootstrap,
         "pool": study.pool,
@@ -60,6 +58,18 @@ def build_table(study: Study, jobs: Sequence[Job], plan: Mapping[str, Any], fold
         "comparisons": comparisons,
         "notes": [],
     }
+
+
+def machines(rows: Sequence[Row]) -> list[Record]:
+    """Each machine on which a segmenter was trained, with the devices it used there."""
+    devices: dict[str, set[str]] = {}
+    known: dict[str, Record] = {}
+    for cell in (cell for row in rows for cell in row.done):
+        hardware = dict(cell.training.get("hardware", {}))
+        name = canonical_json(hardware)
+        known[name] = hardware
+        devices.setdefault(name, set()).add(cell.device)
+    return [{**known[name], "devices": sorted(devices[name])} for name in sorted(known)]
 
 
 def row_records(row: Row, rows: Sequence[Row], study: Study) -> list[Record]:
