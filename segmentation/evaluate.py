@@ -125,7 +125,7 @@ def modes_of(
     direct = extras.get("direct")
     if direct is None or np.array_equal(probability, direct):
         return {"direct": probability}
-    return {"twin" if getattr(config.method, "twin", False) else mode: probability, "direct": direct}
+    return {"twin" if getattr(config.method, "twin", "none") != "none" else mode: probability, "direct": direct}
 
 
 def numbers(scored: Sequence[Row], modes: Sequence[str], foreground: Sequence[str], draws: int) -> dict[str, Any]:

@@ -218,8 +218,8 @@ def test_stages_by_arm():
 def test_modes_are_named_for_what_was_computed():
     p, direct = np.ones((2, 1, 4, 4)), np.zeros((2, 1, 4, 4))
     diffusion, twin = (
-        SimpleNamespace(method=SimpleNamespace(twin=False)),
-        SimpleNamespace(method=SimpleNamespace(twin=True)),
+        SimpleNamespace(method=SimpleNamespace(twin="none")),
+        SimpleNamespace(method=SimpleNamespace(twin="zero")),
     )
     assert list(modes_of(diffusion, "refine", p, {"direct": direct})) == ["refine", "direct"]
     assert list(modes_of(twin, "refine", p, {"direct": direct})) == ["twin", "direct"]
