@@ -10,7 +10,7 @@ import torch
 
 from pipelines.runtime.errors import ParamsError
 from pipelines.runtime.trainer import Step
-from segmentation.augmentations import partners
+from segmentation.augmentations import partners, photometric
 from segmentation.batches import ARMS, Kind, Pool, Pools, check_pools, interleave, make_batch, one_hot
 from segmentation.system import Batch
 from tests.support.segmenter import pictures
@@ -33,6 +33,8 @@ def rows_of(batch: Batch) -> dict[str, torch.Tensor]:
     assert batch.unlabeled is not None
     found = {"images": batch.images, "masks": batch.masks}
     more = {f.name: getattr(batch.unlabeled, f.name) for f in fields(batch.unlabeled) if f.name != "weight"}
+    for name in ("strong", "boxes"):
+        more |= {f"{name}/{view}": value for view, value in enumerate(more.pop(name))}
     return found | more
 
 
@@ -45,7 +47,7 @@ def test_arms_see_the_same_labeled_images() -> None:
     control, real = batches[1].unlabeled, batches[2].unlabeled
     assert control is not None
     assert real is not None
-    assert torch.equal(control.strong, real.strong)
+    assert torch.equal(control.strong[0], real.strong[0])
     assert (control.weight, real.weight) == (0.0, 1.0)
 
 
@@ -59,7 +61,7 @@ def test_both_is_half_and_half_in_pairs_of_one_stream() -> None:
 @pytest.mark.parametrize(("arm", "unlabeled"), [("real", 4), ("both", 8)])
 def test_processes_share_one_batch(arm: str, unlabeled: int) -> None:
     """With its partners: the smallest sizes that `check_pools` admits for two processes."""
-    pools = make_pools(arm)
+    pools = replace(make_pools(arm), views=2)
     check_pools(pools, arm, 4, unlabeled, 2)
     whole = rows_of(make_batch(pools, step(5), 4, unlabeled))
     parts = [rows_of(make_batch(pools, step(5, rank, 2), 4, unlabeled)) for rank in (0, 1)]
@@ -99,6 +101,29 @@ def test_a_full_square_is_as_valid_as_no_square() -> None:
     assert all(torch.equal(value, two[name]) for name, value in one.items())
 
 
+def test_strong_views_are_mixed_by_their_own_boxes_and_keep_the_geometry() -> None:
+    plain = make_pools("real")
+    pools = replace(plain, views=2)
+    boxes_differ = 0
+    for index in range(4):
+        found, single = make_batch(pools, step(index), 4, 8).unlabeled, make_batch(plain, step(index), 4, 8).unlabeled
+        assert found is not None
+        assert single is not None
+        assert len(found.strong) == len(found.boxes) == 2
+        assert len(single.strong) == len(single.boxes) == 1
+        assert torch.equal(found.weak, single.weak)  # a second view changes nothing of the first
+        assert torch.equal(found.strong[0], single.strong[0])
+        assert torch.equal(found.boxes[0], single.boxes[0])
+        boxes_differ += int(not torch.equal(*found.boxes))
+        draws = step(index).draws(8)
+        for view, stream in enumerate(("unlabeled", "unlabeled/1")):
+            alone = photometric(found.weak, draws, stream)
+            expected = torch.where(found.boxes[view], partners(alone), alone)
+            assert torch.equal(found.strong[view], expected)
+        assert not torch.equal(*found.strong)
+    assert boxes_differ == 4
+
+
 @pytest.mark.parametrize("labeled", [1, 3, 6])
 def test_batches_of_all_fractions_have_one_size_and_repeat(labeled: int) -> None:
     pools = make_pools("real", labeled)
@@ -112,7 +137,7 @@ def test_batches_of_all_fractions_have_one_size_and_repeat(labeled: int) -> None
 def test_values_and_geometry() -> None:
     batch = make_batch(make_pools("real"), step(), 4, 4)
     assert batch.unlabeled is not None
-    for images in (batch.images, batch.unlabeled.weak, batch.unlabeled.strong):
+    for images in (batch.images, batch.unlabeled.weak, *batch.unlabeled.strong):
         assert 0.0 <= float(images.min()) < float(images.max()) <= 1.0
     assert batch.masks.unique().tolist() == [0.0, 1.0]
     outside = batch.unlabeled.valid == 0

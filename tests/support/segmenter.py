@@ -11,19 +11,23 @@ from torch import Tensor, nn
 
 from pipelines.params.loader import load_params
 from pipelines.runtime.randomness import Draws
+from segmentation.augmentations import cutmix
 from segmentation.batches import one_hot
 from segmentation.system import Batch, System, SystemConfig, Unlabeled, as_module, build_system
 from tests.support.workspaces import DEFAULT_PARAMS
 
 
 def make_config(
-    system: str = "crossdiff", *, twin: bool = False, norm: str = "frozen_bn", **changes: Any
+    system: str = "crossdiff", *, teach: str | None = None, norm: str = "frozen_bn", **changes: Any
 ) -> SystemConfig:
-    """The default parameters at width 0.25 from scratch; `changes` go to the block that has them."""
+    """The default parameters at width 0.25 from scratch; `changes` go to the block that has them.
+
+    teach: the method of segmentation/semi, by name.
+    """
     params = load_params(DEFAULT_PARAMS).segmenter
     method = getattr(params, system)
-    if twin:
-        changes["twin"] = True
+    if teach is not None:
+        method = method.model_copy(update={"semi": teach})
     blocks = {"mask_diffusion": params.mask_diffusion, "semi": params.semi, "method": method}
     for name, block in blocks.items():
         mine = {key: changes.pop(key) for key in list(changes) if key in type(block).model_fields and key != "semi"}
@@ -73,16 +77,19 @@ def tensors(count: int, classes: int = 1, size: int = 64, seed: int = 0) -> tupl
     return torch.from_numpy(images).float()[:, None] / 255.0, one_hot(torch.from_numpy(labels), classes)
 
 
-def make_batch(labeled: int = 2, unlabeled: int = 2, classes: int = 1, **changes: Any) -> Batch:
+def make_batch(labeled: int = 2, unlabeled: int = 2, classes: int = 1, views: int = 2, **changes: Any) -> Batch:
+    """views: strong views, each darker than the one before. boxes (one per view): those of CutMix, by default none."""
     images, masks = tensors(labeled, classes)
     if not unlabeled:
         return Batch(images, masks)
     weak, _ = tensors(unlabeled, seed=1)
+    boxes = changes.pop("boxes", tuple(torch.zeros_like(weak, dtype=torch.bool) for _ in range(views)))
+    strong = tuple(cutmix((0.8 - 0.3 * n) * weak + 0.05, box) for n, box in enumerate(boxes))
     fields: dict[str, Any] = {
         "weak": weak,
-        "strong": (0.8 * weak + 0.05).clamp(0, 1),
+        "strong": strong,
         "valid": torch.ones_like(weak),
-        "boxes": torch.zeros_like(weak, dtype=torch.bool),
+        "boxes": boxes,
         "synthetic": torch.zeros(unlabeled, dtype=torch.bool),
     }
     return Batch(images, masks, Unlabeled(**{**fields, **changes}))

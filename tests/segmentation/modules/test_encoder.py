@@ -116,16 +116,23 @@ def test_by_stream_keeps_the_order_of_rows() -> None:
     synthetic = torch.tensor([True, False, True, False, False])
     calls: list[int] = []
 
-    def forward(images: torch.Tensor) -> list[torch.Tensor]:
+    def forward(images: torch.Tensor, twice: torch.Tensor) -> list[torch.Tensor]:
         calls.append(len(images))
+        assert torch.equal(twice, 2.0 * images)
         return [images, layer(images)]
 
-    found = by_stream(layer, forward, x, synthetic)
+    inputs = [x, 2.0 * x]
+    found = by_stream(layer, forward, inputs, synthetic)
     assert torch.equal(found[0], x)
     assert calls == [3, 2]
     assert float(layer.running_mean) == pytest.approx(0.1 * (1 + 3 + 4) / 3)
     calls.clear()
     layer.eval()
-    by_stream(layer, forward, x, synthetic)
-    by_stream(layer.train(), forward, x, torch.zeros(5, dtype=torch.bool))
+    by_stream(layer, forward, inputs, synthetic)
+    by_stream(layer.train(), forward, inputs, torch.zeros(5, dtype=torch.bool))
     assert calls == [5, 5]
+    calls.clear()
+    before = float(layer.running_mean)
+    by_stream(layer, forward, inputs, torch.ones(5, dtype=torch.bool))
+    assert calls == [5]
+    assert float(layer.running_mean) == before
