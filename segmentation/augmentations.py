@@ -38,23 +38,61 @@ def warp(x: Tensor, theta: Tensor, mode: str = "bilinear") -> Tensor:
     return F.grid_sample(x, grid, mode=mode, padding_mode="zeros", align_corners=False)
 
 
-def photometric(images: Tensor, draws: Draws, stream: str) -> Tensor:
-    """The strong view, same geometry: gain, gamma, contrast, time-gain slope, speckle, blur, cutout."""
+def photometric(images: Tensor, draws: Draws, stream: str, *, cutout: bool = True) -> Tensor:
+    """The strong view, same geometry: dynamic range, gamma, gain, contrast, time-gain slope, speckle, blur, cutout.
+
+    cutout: black boxes over half of the images; not for images with masks, which would then lie.
+    """
     u = draws.uniform(f"{stream}/photometric", 8)
     height, width = images.shape[-2:]
-    x = images.clamp(min=1e-4) ** between(u[:, :1], -0.5, 0.5).exp()  # gamma
-    x = x * between(u[:, 1:2], 0.7, 1.3)  # overall gain
-    mean = x.mean(dim=(2, 3), keepdim=True)
-    x = mean + (x - mean) * between(u[:, 2:3], 0.7, 1.3)  # contrast
-    depth = torch.linspace(-0.5, 0.5, height, device=x.device)[None, None, :, None]
-    x = x * (1.0 + between(u[:, 3:4], -0.8, 0.8) * depth)  # time-gain compensation set otherwise
-    x = x * (1.0 + between(u[:, 4:5], 0.0, 0.3) * draws.normal(f"{stream}/speckle", 1, height, width))
+    x = dynamic_range(images, between(u[:, 7:8], -0.2, 0.2))
+    x = gamma(x, between(u[:, :1], -0.5, 0.5).exp())
+    x = gain(x, between(u[:, 1:2], 0.7, 1.3))
+    x = contrast(x, between(u[:, 2:3], 0.7, 1.3))
+    x = time_gain(x, between(u[:, 3:4], -0.8, 0.8))
+    x = speckle(x, between(u[:, 4:5], 0.0, 0.3), draws.normal(f"{stream}/speckle", 1, height, width))
     strength = between((2.0 * u[:, 5:6] - 1.0).clamp(min=0.0), 0.0, 1.0)  # half of the images stay sharp
     x = torch.lerp(x, gaussian_blur(x, 1.0 + height / 256.0), strength)
-    x = torch.where(
-        _boxes(draws, f"{stream}/cutout", height, width, 0.01, 0.1) & (u[:, 6] < 0.5)[:, None, None, None], 0.0, x
-    )
+    if cutout:
+        boxes = _boxes(draws, f"{stream}/cutout", height, width, 0.01, 0.1)
+        x = torch.where(boxes & (u[:, 6] < 0.5)[:, None, None, None], 0.0, x)
     return x.clamp(0.0, 1.0)
+
+
+def dynamic_range(x: Tensor, a: Tensor) -> Tensor:
+    """v' = clip((v - a) / (1 - a), 0, 1), the dynamic-range knob; a: (B, 1, 1, 1), below 1.
+
+    A pixel is log-compressed: v = 1 + e / R for an echo of e <= 0 dB where R dB are shown. So a > 0 shows (1 - a) R dB
+    and cuts the floor to black, a < 0 shows more than R and lifts the floor, and a = 0 changes nothing.
+    """
+    return ((x - a) / (1.0 - a)).clamp(0.0, 1.0)
+
+
+def gamma(x: Tensor, g: Tensor) -> Tensor:
+    """v' = v^g, the gray map; g: (B, 1, 1, 1), above 0. Black is held at 1e-4, where the power would have no slope."""
+    return x.clamp(min=1e-4) ** g
+
+
+def gain(x: Tensor, g: Tensor) -> Tensor:
+    """v' = g v, overall gain; g: (B, 1, 1, 1)."""
+    return x * g
+
+
+def contrast(x: Tensor, c: Tensor) -> Tensor:
+    """v' = m + c (v - m) about each image's own mean m; c: (B, 1, 1, 1)."""
+    mean = x.mean(dim=(2, 3), keepdim=True)
+    return mean + (x - mean) * c
+
+
+def time_gain(x: Tensor, s: Tensor) -> Tensor:
+    """v' = v (1 + s d), depth d from -1/2 at the top to 1/2: time-gain compensation set otherwise; s: (B, 1, 1, 1)."""
+    depth = torch.linspace(-0.5, 0.5, x.shape[-2], device=x.device)[None, None, :, None]
+    return x * (1.0 + s * depth)
+
+
+def speckle(x: Tensor, s: Tensor, noise: Tensor) -> Tensor:
+    """v' = v (1 + s n), multiplicative noise; s: (B, 1, 1, 1); noise n: (B, 1, H, W), standard normal."""
+    return x * (1.0 + s * noise)
 
 
 def cutmix_boxes(draws: Draws, stream: str, height: int, width: int) -> Tensor:

@@ -22,6 +22,7 @@ from segmentation.augmentations import cutmix, cutmix_boxes, photometric, warp, 
 from segmentation.system import Batch, Unlabeled
 
 Kind = Literal["real", "labeled", "synthetic", "phantom"]
+View = Literal["weak", "strong"]
 
 
 @dataclass(frozen=True)
@@ -114,14 +115,22 @@ def check_pools(pools: Pools, arm: str, batch_labeled: int, batch_unlabeled: int
             )
 
 
-def make_batch(pools: Pools, step: StepLike, batch_labeled: int, batch_unlabeled: int) -> Batch:
-    """This process's part of the batch of one step, augmented. The batch sizes are global."""
+def make_batch(
+    pools: Pools, step: StepLike, batch_labeled: int, batch_unlabeled: int, labeled_view: View = "weak"
+) -> Batch:
+    """This process's part of the batch of one step, augmented. The batch sizes are global.
+
+    labeled_view: labeled images change in geometry alone (weak), or in brightness and texture too (strong).
+    """
     rows = step.rows("labeled", len(pools.labeled.rows), batch_labeled)
     picked = [pools.labeled.rows[row] for row in rows]
     names = [pools.labeled.names[row] for row in rows]
     masks = one_hot(torch.from_numpy(pools.labels[picked]).to(step.device), pools.classes)
-    theta = weak_geometry(step.draws(batch_labeled), "labeled")
+    draws = step.draws(batch_labeled)
+    theta = weak_geometry(draws, "labeled")
     images, masks = warp(_images(pools.labeled, rows, step.device), theta), warp(masks, theta, "nearest")
+    if labeled_view == "strong":
+        images = photometric(images, draws, "labeled", cutout=False)
     if pools.classes > 1:  # what entered from outside the image is background
         masks[:, :1] += 1.0 - masks.sum(dim=1, keepdim=True)
     if not pools.unlabeled:

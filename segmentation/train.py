@@ -23,7 +23,7 @@ from pipelines.runtime.errors import ParamsError, RefusedError
 from pipelines.runtime.randomness import derive
 from pipelines.runtime.stage import Run, Stage, run_stage
 from pipelines.runtime.trainer import Step, TrainSettings, train
-from segmentation.batches import ARMS, Kind, Pool, Pools, check_pools, make_batch
+from segmentation.batches import ARMS, Kind, Pool, Pools, View, check_pools, make_batch
 from segmentation.intensity import mean_and_std
 from segmentation.progress_curves import collapse
 from segmentation.system import System, SystemConfig, as_module, build_system, save_system
@@ -46,7 +46,7 @@ def run(run: Run) -> None:
     system = fresh_system(config)
     trained = train(
         as_module(system),
-        make_losses(system, pools, settings),
+        make_losses(system, pools, settings, run.params.augment.labeled),
         TrainSettings(
             total_steps=settings.total_steps,
             lr=settings.lr,
@@ -175,13 +175,15 @@ def fresh_system(config: SystemConfig) -> System:
         return build_system(config, pretrained=True)
 
 
-def make_losses(system: System, pools: Pools, settings: SegmentParams) -> Callable[[Step, Any], dict[str, Tensor]]:
+def make_losses(
+    system: System, pools: Pools, settings: SegmentParams, labeled_view: View
+) -> Callable[[Step, Any], dict[str, Tensor]]:
     """The closure that the trainer calls; the moving average is the teacher."""
 
     def losses(step: Step, ema: Any) -> dict[str, Tensor]:
         # the trainer's autocast must not reach warps and blurs: their grids and weights need float32
         with torch.autocast(step.device.type, enabled=False):
-            batch = make_batch(pools, step, settings.batch_labeled, settings.batch_unlabeled)
+            batch = make_batch(pools, step, settings.batch_labeled, settings.batch_unlabeled, labeled_view)
         step.cases = batch.names
         return system.losses(batch, step.u, step.draws(settings.batch_labeled), ema)
 
@@ -219,6 +221,7 @@ def _stage(name: str) -> Stage:
             "encoder": "segmenter.encoder",
             "mask_diffusion": "segmenter.mask_diffusion",
             "semi": "segmenter.semi",
+            "augment": "segmenter.augment",
             "method": "segmenter.{system}",
             "runtime": "runtime",
         },

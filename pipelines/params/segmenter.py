@@ -47,6 +47,12 @@ class MaskDiffusionParams(Block):
     ensemble: float = Field(ge=0.0, le=1.0)
 
 
+class AugmentParams(Block):
+    """labeled: `weak` moves labeled images alone; `strong` changes brightness and texture too, as a scanner does."""
+
+    labeled: Literal["weak", "strong"]
+
+
 class SemiParams(Block):
     """w_max, ramp: consistency weight w(u). lc: weight of the cross-consistency. kappa: confidence per class.
 
@@ -93,6 +99,7 @@ class SegmenterParams(Block):
     label_fraction: float = Field(gt=0.0, le=1.0)
     encoder: EncoderParams
     mask_diffusion: MaskDiffusionParams
+    augment: AugmentParams
     semi: SemiParams
     unet: UnetParams
     crossdiff: CrossdiffParams

@@ -75,6 +75,7 @@ STAGE = Stage(
         "encoder": "segmenter.encoder",
         "mask_diffusion": "segmenter.mask_diffusion",
         "semi": "segmenter.semi",
+        "augment": "segmenter.augment",
         "method": "segmenter.{system}",
         # what made the inputs: compared with their manifests
         "source": "datasets.{dataset}",

@@ -4,11 +4,17 @@ import torch
 
 from pipelines.runtime.randomness import Draws
 from segmentation.augmentations import (
+    contrast,
     cutmix,
     cutmix_boxes,
+    dynamic_range,
+    gain,
+    gamma,
     gaussian_blur,
     partners,
     photometric,
+    speckle,
+    time_gain,
     warp,
     weak_geometry,
 )
@@ -59,6 +65,43 @@ def test_numbers_belong_to_the_image() -> None:
     whole = photometric(x, draws(8), "s")
     part = photometric(x[4:], draws(8, rows=slice(4, 8)), "s")
     torch.testing.assert_close(whole[4:], part)
+
+
+def scalar(value: float) -> torch.Tensor:
+    return torch.full((1, 1, 1, 1), value)
+
+
+def test_dynamic_range_is_a_window_of_decibels() -> None:
+    v = torch.linspace(0, 1, 11).view(1, 1, 1, 11)
+    torch.testing.assert_close(dynamic_range(v, scalar(0.0)), v)
+    narrow, wide = dynamic_range(v, scalar(0.2)).flatten(), dynamic_range(v, scalar(-0.25)).flatten()
+    torch.testing.assert_close(narrow[:4], torch.tensor([0.0, 0.0, 0.0, 0.125]))  # the floor is cut
+    torch.testing.assert_close(wide[[0, 5]], torch.tensor([0.2, 0.6]))  # (v + 1/4) / (5/4)
+    assert float(narrow[-1]) == float(wide[-1]) == 1.0  # the strongest echo stays white
+    for x in (narrow, wide):
+        assert (x.diff() >= 0).all()
+    # echoes of 0 to -48 dB on a 60 dB display, shown again on one of 48 dB
+    echo = -torch.arange(0.0, 49.0, 6.0)
+    torch.testing.assert_close(dynamic_range(1 + echo.view(1, 1, 1, -1) / 60, scalar(0.2)).flatten(), 1 + echo / 48)
+
+
+def test_brightness_by_hand() -> None:
+    x = torch.tensor([[0.2, 0.6], [0.4, 0.8]])[None, None]  # mean 0.5
+    torch.testing.assert_close(gamma(x, scalar(2.0)), x * x)
+    torch.testing.assert_close(gain(x, scalar(1.2)), 1.2 * x)
+    torch.testing.assert_close(contrast(x, scalar(0.5)), 0.25 + 0.5 * x)
+    expected = torch.tensor([[0.2 * 0.8, 0.6 * 0.8], [0.4 * 1.2, 0.8 * 1.2]])[None, None]
+    torch.testing.assert_close(time_gain(x, scalar(0.4)), expected)
+    torch.testing.assert_close(speckle(x, scalar(0.1), torch.full_like(x, -2.0)), 0.8 * x)
+
+
+def test_without_cutout_no_box_is_black() -> None:
+    x = torch.full((64, 1, 32, 32), 0.5)
+    whole, cut = photometric(x, draws(), "s", cutout=False), photometric(x, draws(), "s")
+    black = (cut == 0).sum(dim=(1, 2, 3)) > (whole == 0).sum(dim=(1, 2, 3))
+    assert 16 < int(black.sum()) < 48
+    assert float((whole == 0).float().mean()) < 0.01
+    assert torch.equal(whole[~black], cut[~black])
 
 
 def test_cutmix_takes_the_partner_inside_the_box_alone() -> None:

@@ -51,6 +51,23 @@ def test_arms_see_the_same_labeled_images() -> None:
     assert (control.weight, real.weight) == (0.0, 1.0)
 
 
+def test_a_strong_labeled_view_moves_no_mask() -> None:
+    pools = make_pools("real")
+    weak, strong = (make_batch(pools, step(2), 4, 4, view) for view in ("weak", "strong"))  # type: ignore[arg-type]
+    assert torch.equal(weak.images, make_batch(pools, step(2), 4, 4).images)
+    assert torch.equal(weak.masks, strong.masks)
+    assert not torch.equal(weak.images, strong.images)
+    assert 0.0 <= float(strong.images.min()) <= float(strong.images.max()) <= 1.0
+    seen = [
+        torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]
+        for a, b in zip(weak.images, strong.images, strict=True)
+    ]
+    assert min(seen) > 0.7  # the same places, no box cut out
+    assert weak.unlabeled is not None
+    assert strong.unlabeled is not None
+    assert torch.equal(weak.unlabeled.weak, strong.unlabeled.weak)
+
+
 def test_both_is_half_and_half_in_pairs_of_one_stream() -> None:
     batch = make_batch(make_pools("both"), step(), 2, 8)
     assert batch.unlabeled is not None

@@ -58,7 +58,7 @@ def test_autocast_does_not_reach_the_augmentations(tmp_path: Path) -> None:
             return {"total": torch.zeros(())}
 
     settings = load_params(tmp_path / "params.yaml").scales.smoke.segment
-    losses = make_losses(Listening(), pools, settings)  # type: ignore[arg-type]
+    losses = make_losses(Listening(), pools, settings, "strong")  # type: ignore[arg-type]
     step = Step(0, 0.0, 0, torch.device("cpu"))
     losses(step, None)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -193,10 +193,10 @@ def test_interrupted_anywhere_it_yields_the_same_bytes(tmp_path: Path, monkeypat
     root = make_world(tmp_path / "broken")
     original = train.make_batch
 
-    def breaks(pools: Any, step: Any, *sizes: int) -> Any:
+    def breaks(pools: Any, step: Any, *more: Any) -> Any:
         if step.index == 2:
             raise KeyboardInterrupt
-        return original(pools, step, *sizes)
+        return original(pools, step, *more)
 
     with monkeypatch.context() as patch:
         patch.setattr(train, "make_batch", breaks)
@@ -204,9 +204,9 @@ def test_interrupted_anywhere_it_yields_the_same_bytes(tmp_path: Path, monkeypat
             run(root, "both")
     seen: list[int] = []
 
-    def counts(pools: Any, step: Any, *sizes: int) -> Any:
+    def counts(pools: Any, step: Any, *more: Any) -> Any:
         seen.append(step.index)
-        return original(pools, step, *sizes)
+        return original(pools, step, *more)
 
     monkeypatch.setattr(train, "make_batch", counts)
     assert tree_hashes(run(root, "both"), ".") == whole

@@ -32,7 +32,14 @@ GENERATOR = {  # folder -> (its inputs, the parameters that its stage records), 
     "data/audit": (("synthetic", "prepared", "split", "pool", "autoencoder"), ("audit", "runtime")),
 }
 SEGMENTER = ("evaluate", "scales.{scale}.segment", "segmenter.system", "segmenter.label_fraction", "segmenter.encoder")
-SEGMENTER = (*SEGMENTER, "segmenter.mask_diffusion", "segmenter.semi", "segmenter.{system}", "runtime")
+SEGMENTER = (
+    *SEGMENTER,
+    "segmenter.mask_diffusion",
+    "segmenter.semi",
+    "segmenter.augment",
+    "segmenter.{system}",
+    "runtime",
+)
 SCORES = ("dice", "iou", "hd95", "assd", "ece", "brier", "ece_box", "brier_box")
 
 
