@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from segmentation.consistency import (
+    agreement_mask,
     confidence_mask,
     consistency_weight,
     cross_consistency,
+    decided,
+    decided_foreground,
     keep_rates,
     masked_cross_entropy,
     masked_dice,
@@ -28,6 +31,27 @@ def test_each_class_has_its_own_threshold() -> None:
     assert float(background) == pytest.approx(1 / 3)
     three = torch.tensor([[0.96, 0.02, 0.02], [0.9, 0.05, 0.05], [0.1, 0.85, 0.05]]).T.view(1, 3, 1, 3)
     assert confidence_mask(three, 0.8, 0.95).flatten().tolist() == [1.0, 0.0, 1.0]
+
+
+def test_decided_masks() -> None:
+    one = torch.tensor([0.51, 0.5, 0.49]).view(1, 1, 1, 3)
+    assert decided(one).flatten().tolist() == [1.0, 0.0, 0.0]
+    assert decided_foreground(one).flatten().tolist() == [True, False, False]
+    three = torch.tensor([[0.4, 0.3, 0.3], [0.3, 0.4, 0.3], [0.1, 0.1, 0.8]]).T.view(1, 3, 1, 3)
+    assert torch.equal(decided(three)[0, :, 0], torch.eye(3))
+    assert torch.equal(decided_foreground(three)[0, :, 0], torch.eye(3)[1:] > 0)
+    assert decided(three).dtype == torch.float32
+
+
+def test_agreement_is_of_decisions_and_not_of_probabilities() -> None:
+    samples = torch.tensor([[0.51, 0.6, 0.1, 0.5], [0.99, 0.4, 0.2, 0.45]]).view(2, 1, 1, 1, 4)
+    assert agreement_mask(samples).flatten().tolist() == [1.0, 0.0, 1.0, 1.0]
+    assert agreement_mask(samples[:1]).flatten().tolist() == [1.0] * 4
+    # classes 1 and 2 are both foreground and still no agreement; one dissenter of three suffices
+    classes = torch.tensor([[1, 2, 0, 1], [1, 1, 0, 1], [1, 1, 0, 0]])
+    several = torch.nn.functional.one_hot(classes, 3).float().permute(0, 2, 1)[:, None, :, None]
+    assert agreement_mask(several).flatten().tolist() == [1.0, 0.0, 1.0, 0.0]
+    assert agreement_mask(several).shape == (1, 1, 1, 4)
 
 
 def test_no_confident_pixel_gives_zero_without_nan_or_gradient() -> None:
