@@ -10,7 +10,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipelines.report import audited, data, figures
+from pipelines.report import audited, data, figures, uncertainty
 from pipelines.report.audited import KIDS, fidelity, flat, short
 from pipelines.report.gather import Cell, Gathered
 from pipelines.report.origin import fill
@@ -34,6 +34,7 @@ def page(found: Gathered, rows: list[ArmRow], partial: bool) -> str:
         "number": lambda value, digits: f"{value:.{digits}f}",
         "signed": lambda value: f"{value:+.3f}",
         "percent": lambda value: f"{value:.1%}",
+        "whole_percent": lambda value: f"{value:.0%}",
         "signed_percent": lambda value: f"{value:+.1%}",
     }
     mark, kind = (" (phantom)", "phantom") if phantom else ("", "real")
@@ -77,6 +78,7 @@ def page(found: Gathered, rows: list[ArmRow], partial: bool) -> str:
         "colors": COLORS,
         "cells": [overlays_of(cell) for cell in first_cells(found)],
         "data": data.section(found, main),
+        "uncertainty": uncertainty.section(found),
         "simulated": simulated(found),
         "sharing": sharing(simulated(found)),
         "provenance": [*found.manifests.items(), *sorted(found.versions.items())],

@@ -55,6 +55,15 @@ def leakage_of(
     return report, {rows[row]["case"] for row in leaked_rows(groups, parts)}
 
 
+def doubt(dice: float = 0.6, auroc: float | None = 0.9) -> dict[str, Any]:
+    """The block `uncertainty` of metrics.json: at each share a gain of a tenth of it, half of what an oracle gains."""
+    shares = (0.0, 0.05, 0.1, 0.2, 0.3)
+    table = [{"share": s, "referred": round(5 * s), "random": dice} for s in shares]
+    table = [row | {"uncertainty": dice + row["share"] / 10, "oracle": dice + row["share"] / 5} for row in table]
+    referral = {"images": 5, "table": table, "area": 0.01, "oracle_area": 0.02, "of_oracle": 0.5}
+    return {"pooled": {"error_auroc": auroc, "error_auroc_box": 0.7}, "referral": referral}
+
+
 class World:
     """Writes folders below `root`; every method may be called again with other arguments."""
 
@@ -214,7 +223,8 @@ class World:
         ]
         write_csv(folder / "per_case.csv", rows, tuple(rows[0]))
         copies = {"copies_of_test": {"samples": 9, "flagged": 1, "hard": 0}} if arm == "both" else {}
-        write_json(folder / "metrics.json", {"arm": arm, "modes": {}} | copies)
+        modes = {mode: {"lesion": {"uncertainty": doubt(dice)}} for mode in ("refine", "direct")}
+        write_json(folder / "metrics.json", {"arm": arm, "modes": modes} | copies)
         write_png(folder / "overlays" / "best_0.png", np.zeros((16, 48, 3), np.uint8))
         shown = {"file": "best_0.png", "kind": "best", "case": self.test[0], "foreground": "lesion", "dice": dice}
         write_csv(folder / "overlays" / "overlays.csv", [shown], tuple(shown))
