@@ -59,7 +59,7 @@ def test_the_maps_are_those_on_the_way_to_the_logits() -> None:
     for level, changed in ((0, [False, False, False]), (3, [True, True, True])):
         other = [f + 1.0 if index == level else f for index, f in enumerate(given)]
         with torch.no_grad():
-            logits, *found = path(torch.zeros(2, 1, 64, 64), *other)
+            _, *found = path(torch.zeros(2, 1, 64, 64), *other)
         assert [not torch.equal(a, b) for a, b in zip(found, maps, strict=True)] == changed
 
 

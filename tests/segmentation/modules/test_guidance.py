@@ -12,7 +12,9 @@ CHANNELS, DECODED, WIDTHS = [16, 24, 40, 112, 320], [64, 32, 16], [16, 32, 64]
 def maps(height: int = 96, width: int = 64) -> tuple[list[Tensor], list[Tensor]]:
     """f1..f5, and the decoder's maps at strides 16, 8, 4."""
     seen = [torch.randn(2, c, height // 2**level, width // 2**level) for level, c in enumerate(CHANNELS, start=1)]
-    made = [torch.randn(2, c, height // 2**level, width // 2**level) for level, c in zip((4, 3, 2), DECODED, strict=True)]
+    made = [
+        torch.randn(2, c, height // 2**level, width // 2**level) for level, c in zip((4, 3, 2), DECODED, strict=True)
+    ]
     return seen, made
 
 
