@@ -80,6 +80,7 @@ def test_each_arm_belongs_to_the_stage_that_reads_what_it_needs() -> None:
         "supervised": "segment",
         "control": "segment",
         "real": "segment",
+        "augmented": "segment",
         "all_labels": "segment",
         "synthetic": "segment_synthetic",
         "both": "segment_synthetic",
@@ -146,7 +147,8 @@ def pools_of(root: Path, arm: str, *, resize: str = "stretch", fraction: float =
         prepared, cases=[row | box for row in prepared.cases], dataset=prepared.dataset | {"resize": resize}
     )
     inputs = {name: root / "data" / name for name in ("split", "pool", "synthetic", "audit")}
-    stage_run: Any = SimpleNamespace(inputs=inputs, params=SimpleNamespace(label_fraction=fraction), log=print)
+    params = SimpleNamespace(label_fraction=fraction, method=SimpleNamespace(semi="mean_teacher"))
+    stage_run: Any = SimpleNamespace(inputs=inputs, params=params, log=print)
     return prepared, train.make_pools(stage_run, prepared, arm)
 
 
