@@ -10,8 +10,8 @@ from pipelines.params.block import Block
 class RuntimeParams(Block):
     """threads: CPU threads of torch (sums are ordered by them). precision: bf16 means autocast of the trainings' steps.
 
-    Weights, moving averages, augmentations, samples, predictions and scores are float32 whatever it says: a model scores
-    the same wherever it was trained.
+    Weights, moving averages, augmentations, samples, predictions and scores are float32 whatever it says, so a model
+    scores the same wherever it was trained.
     """
 
     threads: int = Field(ge=1, le=256)
