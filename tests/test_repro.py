@@ -107,7 +107,7 @@ def test_a_block_that_is_not_selected_changes_nothing(smoke, edit_params):
     def change(tree: dict[str, Any]) -> None:
         tree["datasets"]["busi"]["classes"] = ["benign"]
         tree["scales"]["full"]["diffusion"]["lr"] = 0.5
-        tree["segmenter"]["unet"]["semi"] = "cps"
+        tree["segmenter"]["unet"]["semi"] = "fixmatch"
 
     edit_params(change)
     assert dvc.changed(smoke) == set()

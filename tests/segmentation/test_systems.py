@@ -1,4 +1,4 @@
-"""The contract that every system keeps, for unet, crossdiff and crossdiff's twin without diffusion."""
+"""The contract that every system keeps, for unet, crossdiff and crossdiff's twins without diffusion."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from pipelines.runtime.errors import ArtifactError
 from segmentation.inference import predict_any_size
 from segmentation.losses import hard_dice
+from segmentation.semi.methods import METHODS
 from segmentation.system import (
     SYSTEMS,
     Prediction,
@@ -35,7 +36,8 @@ from tests.support.segmenter import (
 VARIANTS: dict[str, dict[str, Any]] = {
     "unet": {"system": "unet"},
     "crossdiff": {"system": "crossdiff"},
-    "twin": {"system": "crossdiff", "twin": True},
+    "zero": {"system": "crossdiff", "twin": "zero"},
+    "cascade": {"system": "crossdiff", "twin": "cascade"},
 }
 every = pytest.mark.parametrize("variant", list(VARIANTS))
 
@@ -51,8 +53,23 @@ def test_gradients_reach_every_parameter(variant: str) -> None:
     losses = system.losses(make_batch(), 0.5, make_draws(), average_of(system))
     losses["total"].backward()
     silent = {name for name, gradient in gradients(system).items() if not gradient.abs().max() > 0}
-    # the twin hears no mask: the kernel that would read it sees zeros
-    assert silent == ({"denoiser.stem.1.weight"} if variant == "twin" else set())
+    # this twin hears no mask: the kernel that would read it sees zeros
+    assert silent == ({"denoiser.stem.1.weight"} if variant == "zero" else set())
+
+
+@pytest.mark.parametrize("system", ["unet", "crossdiff"])
+@pytest.mark.parametrize("teach", [name for name in METHODS if name != "mean_teacher"])
+def test_every_method_teaches_every_system(system: str, teach: str) -> None:
+    """On unlabeled images alone: all of the encoder, the decoder and the direct head learn from them."""
+    built = make_system(system, teach=teach, kappa_foreground=0.5, kappa_background=0.5)
+    teacher = average_of(built)
+    built.losses(make_batch(), 1.0, make_draws(), teacher)["total"].backward()
+    both = gradients(built)
+    alone = make_system(system, teach=teach, kappa_foreground=0.5, kappa_background=0.5)
+    alone.losses(make_batch(weight=0.0), 1.0, make_draws(), teacher)["total"].backward()
+    same = {name for name, gradient in gradients(alone).items() if torch.equal(gradient, both[name])}
+    assert {name for name, gradient in both.items() if not gradient.abs().max() > 0} == set()
+    assert not {name for name in same if name.startswith(("encoder.", "direct."))}
 
 
 @every
@@ -69,14 +86,23 @@ def test_losses_are_a_function_of_batch_u_and_draws(variant: str) -> None:
 
 
 @every
-def test_weight_zero_learns_what_supervised_learns(variant: str) -> None:
-    found = []
+@pytest.mark.parametrize("norm", ["frozen_bn", "gn"])
+def test_weight_zero_learns_what_supervised_learns(variant: str, norm: str) -> None:
+    """The arm `control`: the same losses and gradients of labeled images. Its decoder's running statistics alone have
+    seen the unlabeled images, so that its teacher and its predictions are not those of `supervised`.
+    """
+    found, statistics = [], []
     for batch in (make_batch(unlabeled=0), make_batch(weight=0.0)):
-        system = make_system(**VARIANTS[variant])
-        system.losses(batch, 0.9, make_draws(), average_of(system))["total"].backward()
-        found.append(gradients(system))
+        system = make_system(**VARIANTS[variant], norm=norm)
+        losses = system.losses(batch, 0.9, make_draws(), average_of(system))
+        losses["total"].backward()
+        found.append(gradients(system) | {"total": losses["total"].detach(), "supervised": losses["supervised"]})
+        statistics.append({n: v.clone() for n, v in as_module(system).named_buffers() if "running" in n})
     for name, gradient in found[0].items():
         torch.testing.assert_close(found[1][name], gradient, msg=name)
+    moved = {name for name, value in statistics[0].items() if not torch.equal(value, statistics[1][name])}
+    assert moved == {name for name in statistics[0] if name.startswith("direct.decoder.")}
+    assert moved
 
 
 @every

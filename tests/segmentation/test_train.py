@@ -140,14 +140,16 @@ def test_padding_is_neither_learned_from_nor_counted_in_the_statistics(tmp_path:
     assert train.padded_cases(square.cases[:2], square) is None
 
 
-def pools_of(root: Path, arm: str, *, resize: str = "stretch", fraction: float = 0.5) -> Any:
+def pools_of(
+    root: Path, arm: str, *, resize: str = "stretch", fraction: float = 0.5, teach: str = "mean_teacher"
+) -> Any:
     prepared = load_prepared(root / "data" / "prepared")
     box = {"inner_top": "0", "inner_left": "0", "inner_height": str(SIZE), "inner_width": str(SIZE)}
     prepared = replace(
         prepared, cases=[row | box for row in prepared.cases], dataset=prepared.dataset | {"resize": resize}
     )
     inputs = {name: root / "data" / name for name in ("split", "pool", "synthetic", "audit")}
-    params = SimpleNamespace(label_fraction=fraction, method=SimpleNamespace(semi="mean_teacher"))
+    params = SimpleNamespace(label_fraction=fraction, method=SimpleNamespace(semi=teach))
     stage_run: Any = SimpleNamespace(inputs=inputs, params=params, log=print)
     return prepared, train.make_pools(stage_run, prepared, arm)
 
@@ -180,6 +182,32 @@ def test_padding_of_the_pools_images_is_known(tmp_path: Path) -> None:
     cases = pools.unlabeled["real"].cases
     assert [case["inner_height"] for case in cases] == ["32", "32", "32", "32", "20", "32"]
     assert pools_of(root, "real")[1].unlabeled["real"].cases is None
+
+
+def test_the_arm_augmented_has_its_labeled_images_again_without_masks(tmp_path: Path) -> None:
+    prepared, pools = pools_of(make_world(tmp_path), "augmented", resize="letterbox")
+    again = pools.unlabeled["labeled"]
+    assert list(pools.unlabeled) == ["labeled"]
+    assert (list(again.rows), list(again.names)) == (list(pools.labeled.rows), list(pools.labeled.names))
+    assert again.images is prepared.images
+    assert (pools.weight, again.cases) == (1.0, None)
+
+
+@pytest.mark.parametrize(("teach", "views"), [("mean_teacher", 1), ("fixmatch", 1), ("unimatch", 2), ("bcp", 1)])
+def test_a_method_receives_the_strong_views_that_it_needs(teach: str, views: int, tmp_path: Path) -> None:
+    assert pools_of(make_world(tmp_path), "real", teach=teach)[1].views == views
+
+
+@pytest.mark.parametrize("system", ["unet", "crossdiff"])
+@pytest.mark.parametrize("teach", ["fixmatch", "unimatch", "bcp"])
+def test_every_method_trains_to_its_end(system: str, teach: str, tmp_path: Path) -> None:
+    def edit(tree: dict[str, Any]) -> None:
+        tree["segmenter"]["system"] = system
+        tree["segmenter"][system]["semi"] = teach
+        tree["scales"]["smoke"]["segment"]["total_steps"] = 1
+
+    folder = run(make_world(tmp_path, edit), "real")
+    assert load_system(folder).config.method.semi == teach
 
 
 def test_the_pool_teaches_arms_with_a_real_stream_and_no_other(tmp_path: Path) -> None:

@@ -1,40 +1,119 @@
-"""`unet` at width 1 is smp's U-Net; its mean-teacher term by hand."""
+"""`unet` at width 1 is smp's U-Net, and what the methods of semi-supervision receive from it."""
+
+from __future__ import annotations
 
 import math
+from typing import Any
 
+import pytest
 import segmentation_models_pytorch as smp
 import torch
+from torch import Tensor, nn
 
-from pipelines.params.segmenter import UnetParams
 from segmentation.losses import bce_dice, probability
+from segmentation.perturbations import channel_dropout, image_generators, uniform_like
+from segmentation.semi.methods import METHODS
+from segmentation.systems import unet
 from segmentation.systems.unet import UNet
-from tests.support.segmenter import average_of, make_batch, make_draws, make_system, tensors
+from tests.support.segmenter import average_of, gradients, make_batch, make_draws, make_system, tensors
 
 
-def test_at_width_one_it_has_the_decoder_of_the_library() -> None:
-    system = make_system("unet", width=1.0)
+def make(**changes: Any) -> UNet:
+    system = make_system("unet", **changes)
     assert isinstance(system, UNet)
+    return system
+
+
+def statistics(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.named_buffers() if "running" in name}
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return all(torch.equal(value, b[name]) for name, value in a.items())
+
+
+def test_at_width_one_it_is_the_network_of_the_library() -> None:
+    system = make(width=1.0, norm="bn")
     published = smp.Unet("tu-tf_efficientnet_lite0", encoder_weights=None, in_channels=1, classes=1)
-    ours = [tuple(p.shape) for p in [*system.decoder.parameters(), *system.head.parameters()]]
-    theirs = [tuple(p.shape) for p in [*published.decoder.parameters(), *published.segmentation_head.parameters()]]
-    assert ours == theirs
+    published.encoder.load_state_dict(system.encoder.net.state_dict())
+    published.decoder.load_state_dict(system.direct.decoder.state_dict())
+    published.segmentation_head.load_state_dict(system.direct.head.state_dict())
+    images, _ = tensors(1)
+    with torch.no_grad():
+        found, expected = system.eval()(images), published.eval()(2.0 * images - 1.0)
+    torch.testing.assert_close(found, expected)
+    assert float(expected.std()) > 1e-3
+    assert sum(p.numel() for p in system.parameters()) == sum(p.numel() for p in published.parameters())
 
 
-def test_mean_teacher_is_weighted_by_the_ramp() -> None:
-    system = make_system("unet", w_max=2.0, lc=3.0)
-    assert isinstance(system, UNet)
+@pytest.mark.parametrize("method", list(METHODS))
+def test_the_chosen_method_is_weighted_by_the_ramp(method: str) -> None:
+    settings = {"w_max": 2.0, "lc": 3.0, "kappa_foreground": 0.5, "kappa_background": 0.5}
     batch = make_batch()
     assert batch.unlabeled is not None
-    losses = system.losses(batch, 0.15, make_draws(), average_of(system))
-    assert torch.allclose(losses["supervised"], bce_dice(system(batch.images), batch.masks), atol=1e-5)
-    expected = losses["supervised"] + 2.0 * math.exp(-1.25) * 3.0 * losses["consistency"]
-    torch.testing.assert_close(losses["total"].detach(), expected)
+    system = make(teach=method, **settings)
+    teacher = average_of(system)
+    losses = system.losses(batch, 0.15, make_draws(), teacher)
+    other = make(teach=method, **settings)
+    assert isinstance(teacher, UNet)
+    supervised = bce_dice(other(batch.images), batch.masks)
+    q = probability(teacher(batch.unlabeled.weak))
+    unlabeled, logs = METHODS[method](other.student, q, batch, make_draws(), other.config.semi)
+    assert float(unlabeled.detach()) > 0
+    torch.testing.assert_close(losses["supervised"], supervised.detach())
+    torch.testing.assert_close(losses["total"], supervised + 2.0 * math.exp(-1.25) * unlabeled)
+    assert set(losses) == {"total", "supervised", "dice", *logs}
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_pseudo_labels_carry_no_gradient(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+
+    def spy(student: Any, q: Tensor, *more: Any) -> Any:
+        seen.append(q)
+        return METHODS[method](student, q, *more)
+
+    monkeypatch.setattr(unet, "METHODS", {method: spy})
+    system, batch = make(teach=method), make_batch()
+    teacher = make().eval()  # whose parameters ask for gradients
+    system.losses(batch, 0.9, make_draws(), teacher)["total"].backward()
+    assert batch.unlabeled is not None
+    assert not seen[0].requires_grad
+    assert torch.equal(seen[0], probability(teacher(batch.unlabeled.weak)).detach())
+    assert all(float(g.abs().max()) == 0.0 for g in gradients(teacher).values())
+
+
+def test_the_student_is_the_network_and_a_perturbed_pass_moves_no_statistic() -> None:
+    images, synthetic = tensors(2)[0], torch.zeros(2, dtype=torch.bool)
+    system = make(norm="bn")
+    before = statistics(system.direct)
+    scale = system.student(images, synthetic, lambda x: 0.0 * x)
+    assert equal(before, statistics(system.direct))
+    assert float(scale[0, 0].std().detach()) < 1.0
+    found = system.student(images, synthetic)
+    assert not equal(before, statistics(system.direct))
+    torch.testing.assert_close(found, make(norm="bn")(images))
+    generators = image_generators(make_draws(), "test")
+    dropped = system.student(images, synthetic, lambda x: channel_dropout(x, uniform_like(x[:, :, :1, :1], generators)))
+    assert float((dropped - found).detach().abs().max()) > 1e-3
+
+
+def test_the_perturbation_reaches_each_map_of_the_encoder() -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def spy(x: Tensor) -> Tensor:
+        shapes.append(tuple(x.shape))
+        return x
+
+    system, images, synthetic = make(), tensors(2)[0], torch.zeros(2, dtype=torch.bool)
+    found = system.student(images, synthetic, spy)
+    sides = [32, 16, 8, 4, 2]
+    assert shapes == [(2, c, s, s) for c, s in zip(system.encoder.channels, sides, strict=True)]
+    torch.testing.assert_close(found, system(images))
 
 
 def test_modes_and_seeds_change_nothing() -> None:
-    system = make_system("unet")
-    assert isinstance(system, UNet)
-    system.eval()
+    system = make().eval()
     images, _ = tensors(2)
     found = [
         system.predict(images, steps=s, seeds=s, mode=mode, case_ids=["a", "b"]).probability
@@ -44,7 +123,6 @@ def test_modes_and_seeds_change_nothing() -> None:
     assert torch.equal(found[0], probability(system(images)))
 
 
-def test_without_a_semi_supervised_loss_unlabeled_images_teach_nothing() -> None:
-    system = make_system("unet", method=UnetParams(semi="none"), w_max=2.0)
-    losses = system.losses(make_batch(), 1.0, make_draws(), average_of(system))
-    torch.testing.assert_close(losses["total"].detach(), losses["supervised"])
+def test_unlabeled_images_without_a_teacher_are_a_fault_of_the_caller() -> None:
+    with pytest.raises(AssertionError, match="moving average"):
+        make().losses(make_batch(), 0.5, make_draws(), None)
