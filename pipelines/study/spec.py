@@ -26,7 +26,14 @@ from pipelines.runtime.errors import ParamsError
 ARM, SEED = "arm", "seed"
 MODE, FOREGROUND = "mode", "foreground"  # a selector may name these beside the axes
 METRICS = ("dice", "iou", "hd95", "assd", "ece", "brier", "ece_box", "brier_box")
-KNOWN_METRICS = (*METRICS, *(f"{name}_native" for name in METRICS), "hd95_mm", "assd_mm")
+KNOWN_METRICS = (
+    *METRICS,
+    *(f"{name}_native" for name in METRICS),
+    "hd95_mm",
+    "assd_mm",
+    "error_auroc",
+    "error_auroc_box",
+)
 
 Settings = dict[str, Any]
 Selector = Annotated[dict[str, Any], Field(min_length=1)]

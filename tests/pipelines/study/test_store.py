@@ -1,0 +1,101 @@
+"""The folder of one call: links, seconds, reasons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.params.loader import load_params
+from pipelines.runtime.artifacts import write_manifest
+from pipelines.study import store
+from pipelines.study.graph import Call
+from pipelines.study.hardware import cpu_model, describe_hardware, gpu_model
+from tests.support.workspaces import DEFAULT_PARAMS
+
+
+def test_a_root_has_params_and_links_that_survive_a_move(tmp_path: Path) -> None:
+    raw, folder = tmp_path / "raw", tmp_path / "study"
+    (tmp_path / "published").mkdir()
+    raw.mkdir()
+    (raw / "busi").symlink_to(tmp_path / "published")
+    made = folder / "store" / "prepare-1" / "data" / "prepared"
+    made.mkdir(parents=True)
+    (made / "a").write_text("a")
+    params = load_params(DEFAULT_PARAMS)
+    call = Call(
+        "split-2",
+        "split",
+        ("m",),
+        "data/split",
+        {"data/prepared": "prepare-1"},
+        ("busi",),
+        "k",
+        params.model_dump(mode="json"),
+    )
+    for _ in range(2):  # again after an interruption
+        root = store.open_root(call, folder, {"prepare-1": "data/prepared"}, raw)
+    assert load_params(root / "params.yaml") == params
+    assert (root / "data/raw/busi").readlink() == tmp_path / "published"
+    assert (root / "data/prepared").readlink() == Path("../../prepare-1/data/prepared")
+    folder.rename(tmp_path / "moved")
+    assert (tmp_path / "moved" / "store" / "split-2" / "data/prepared/a").read_text() == "a"
+
+
+def test_done_means_every_file_is_as_the_manifest_says(tmp_path: Path) -> None:
+    assert not store.is_done(tmp_path, "out")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_text("a")
+    assert not store.is_done(tmp_path, "out")
+    write_manifest(tmp_path / "out", dataset="busi")
+    assert store.is_done(tmp_path, "out")
+    (tmp_path / "out" / "a").write_text("b")
+    assert not store.is_done(tmp_path, "out")
+
+
+def test_seconds_add_up_and_a_lost_attempt_is_counted(tmp_path: Path) -> None:
+    store.note_start(tmp_path, {"cpu": "x"})
+    store.note_end(tmp_path, 10.0, 4.0)
+    store.note_start(tmp_path, {"cpu": "x"})  # killed with the study: no end
+    store.note_start(tmp_path, {"cpu": "y"})
+    store.note_end(tmp_path, 2.5, 1.0)
+    assert store.read_seconds(tmp_path) == {
+        "wall": 12.5,
+        "cpu": 5.0,
+        "attempts": 2,
+        "unmeasured": 1,
+        "open": False,
+        "hardware": {"cpu": "y"},
+    }
+
+
+def test_a_new_attempt_forgets_the_failure(tmp_path: Path) -> None:
+    assert store.read_failure(tmp_path) is None
+    store.note_failure(tmp_path, 1, "split: error: x")
+    assert store.read_failure(tmp_path) == "split: error: x"
+    store.note_start(tmp_path, {})
+    assert store.read_failure(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("a\nsplit: error: b\nc\n", 1, "split: error: b"),
+        ("a\n 10%\r 20%\r\n", 1, "20%"),
+        ("", 1, "it said nothing"),
+        ("a\n", -9, "ended by signal 9: a"),
+    ],
+)
+def test_the_line_that_says_most(tmp_path: Path, text: str, code: int, said: str) -> None:
+    (tmp_path / "log.txt").write_text("older: error: x\n" + text)
+    assert store.last_error(tmp_path, code, len("older: error: x\n")) == said
+
+
+def test_hardware_is_named(tmp_path: Path) -> None:
+    assert set(describe_hardware()) == {"cpu", "cores", "gpu"}
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Toy 9000\n")
+    assert cpu_model(tmp_path / "cpuinfo") == "Toy 9000"
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "information").write_text("Model: \t\t Toy GPU\nIRQ: 1\n")
+    assert gpu_model(tmp_path) == "Toy GPU"
+    assert gpu_model(tmp_path / "none") == ""

@@ -1,0 +1,201 @@
+"""Tables of small results, every number by hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.runtime.errors import ArtifactError, ParamsError
+from pipelines.study.spec import Job, Study, expand_jobs, load_study
+from pipelines.study.table import build_table, write_table
+from tests.support.study_world import case_row, make_project, write_results, write_study
+
+
+def open_study(folder: Path, **content: Any) -> tuple[Study, list[Job]]:
+    path = write_study(folder, **content)
+    study = load_study(path)
+    return study, expand_jobs(study, path)
+
+
+def rows_of(*dice: float, **more: Any) -> list[dict[str, Any]]:
+    """One image per score, two images to a group."""
+    return [case_row(f"case{n}", f"g{n // 2}", value, **more) for n, value in enumerate(dice)]
+
+
+def by_label(jobs: list[Job], **results: list[dict[str, Any]]) -> dict[str, tuple[Job, list[dict[str, Any]]]]:
+    """`real_0=rows`: the job of that arm and seed."""
+    found = {f"{job.arm}_{job.seed}": job for job in jobs}
+    return {name: (found[name], rows) for name, rows in results.items()}
+
+
+def table_of(folder: Path, study: Study, jobs: list[Job], results: dict[str, Any], **more: Any) -> dict[str, Any]:
+    plan = write_results(folder / "out", results, **more)
+    return build_table(study, jobs, plan, folder / "out")
+
+
+def test_means_over_images_of_means_over_seeds(tmp_path: Path) -> None:
+    study, jobs = open_study(tmp_path, metrics=["dice", "hd95"])
+    results = by_label(jobs, supervised_0=rows_of(0.2, 0.4, 0.9), supervised_1=rows_of(0.4, 0.6, 0.8))
+    first, second = table_of(tmp_path, study, jobs, results)["rows"]
+    dice = first["metrics"]["dice"]
+    assert dice["mean"] == pytest.approx(0.55)  # (0.3 + 0.5 + 0.85) / 3
+    assert dice["sd"] == pytest.approx(0.1 / 2**0.5)  # of 0.5 and 0.6
+    assert 0.25 < dice["low"] < 0.55 < dice["high"] < 0.9
+    assert (dice["images"], dice["groups"]) == (3, 2)
+    assert first["metrics"]["hd95"]["mean"] == pytest.approx(4.5)
+    assert (first["done"], first["asked"], first["mode"], first["leaked"]) == (2, 2, "direct", 0)
+    assert first["training"] == {"wall_minutes": 2.0, "cpu_minutes": 1.0, "devices": ["cpu"], "unmeasured": 0}
+    assert (second["done"], second["mode"], second["metrics"]) == (0, None, {})
+    assert set(second["missing"].values()) == {"not run"}
+
+
+def test_images_that_do_not_count(tmp_path: Path) -> None:
+    study, jobs = open_study(tmp_path)
+    rows = [
+        *rows_of(0.5, 0.7),
+        case_row("free", "g8", 1.0, target_area=0.0, empty="both", empty_native="both"),
+        case_row("vanished", "g9", 1.0, empty="both"),
+        case_row("leaked", "g7", 0.9, leaked=True),
+    ]
+    row = table_of(tmp_path, study, jobs, by_label(jobs, real_0=rows))["rows"][1]
+    assert row["metrics"]["dice"]["mean"] == pytest.approx(0.7)
+    assert (row["metrics"]["dice"]["images"], row["done"], row["asked"], row["leaked"]) == (3, 1, 2, 1)
+    assert row["metrics"]["dice"]["sd"] is None
+
+
+def test_gains_are_paired_by_image_and_common_seed(tmp_path: Path) -> None:
+    study, jobs = open_study(tmp_path, reference={"arm": "supervised"})
+    results = by_label(
+        jobs,
+        supervised_0=rows_of(0.2, 0.4, 0.6, 0.8),
+        supervised_1=rows_of(0.9, 0.9, 0.9, 0.9),  # seed 1 of `real` is not run
+        real_0=list(reversed(rows_of(0.3, 0.5, 0.7, 0.9))),  # in another order
+    )
+    reference, real = table_of(tmp_path, study, jobs, results)["rows"]
+    assert reference["gain"] is None
+    gain = real["gain"]["dice"]
+    assert (gain["mean"], gain["low"], gain["high"]) == pytest.approx((0.1, 0.1, 0.1))
+    assert (gain["images"], gain["groups"], gain["seeds"]) == (4, 2, 1)
+    assert gain["p"] == gain["p_holm"] == pytest.approx(0.5)  # two groups: 2 / 2^2
+
+
+def test_gains_of_a_table_are_one_family_for_holm(tmp_path: Path) -> None:
+    axes = {"arm": ["control", "supervised", "real", "all_labels"], "seed": [0]}
+    study, jobs = open_study(tmp_path, grids=[{"axes": axes}], reference={"arm": "control"})
+    base = [0.1] * 10
+    up, mixed = [0.1 + 0.01 * n for n in range(1, 11)], [0.1 + 0.01 * n * (-1) ** n for n in range(1, 11)]
+    results = by_label(
+        jobs, control_0=rows_of(*base), supervised_0=rows_of(*up), real_0=rows_of(*mixed), all_labels_0=rows_of(*up)
+    )
+    _, first, second, third = table_of(tmp_path, study, jobs, results)["rows"]
+    p = first["gain"]["dice"]["p"]  # five groups, all up
+    assert p == third["gain"]["dice"]["p"] == pytest.approx(2 / 32)
+    assert [row["gain"]["dice"]["p_holm"] for row in (first, third)] == pytest.approx([3 * p, 3 * p])
+    assert second["gain"]["dice"]["p_holm"] == pytest.approx(max(3 * p, second["gain"]["dice"]["p"]))
+
+
+def test_the_reference_is_that_of_the_same_other_axes(tmp_path: Path) -> None:
+    axes = {"dataset": ["busi", "bus_bra"], "arm": ["supervised", "real"], "seed": [0]}
+    study, jobs = open_study(tmp_path, grids=[{"axes": axes}], reference={"arm": "supervised"})
+    scores = {"busi/supervised": 0.2, "busi/real": 0.3, "bus_bra/supervised": 0.6, "bus_bra/real": 0.4}
+    results = {}
+    for job in jobs:
+        name = f"{job.axes['dataset']}/{job.arm}"
+        results[name.replace("/", "-")] = (job, rows_of(scores[name], scores[name]))
+    datasets = {name: name.partition("-")[0] for name in results}
+    rows = table_of(tmp_path, study, jobs, results, datasets=datasets)["rows"]
+    assert [row["gain"] and round(row["gain"]["dice"]["mean"], 6) for row in rows] == [None, 0.1, None, -0.2]
+
+
+def test_modes_are_rows_and_are_compared_with_the_same_mode_or_the_primary_one(tmp_path: Path) -> None:
+    axes = {"segmenter.system": ["unet", "crossdiff"], "arm": ["real"], "seed": [0]}
+    compare = [
+        [{"segmenter.system": "crossdiff", "mode": "refine"}, {"segmenter.system": "unet"}],
+        [{"segmenter.system": "crossdiff", "mode": "refine"}, {"segmenter.system": "crossdiff", "mode": "direct"}],
+    ]
+    study, jobs = open_study(tmp_path, grids=[{"axes": axes}], reference={"segmenter.system": "unet"}, compare=compare)
+    both = [*rows_of(0.6, 0.8, mode="refine"), *rows_of(0.5, 0.6)]
+    results = {"unet": (jobs[0], rows_of(0.5, 0.5)), "crossdiff": (jobs[1], both)}
+    table = table_of(tmp_path, study, jobs, results)
+    assert [row["mode"] for row in table["rows"]] == ["direct", "refine", "direct"]
+    assert [row["gain"] and round(row["gain"]["dice"]["mean"], 6) for row in table["rows"]] == [None, 0.2, 0.05]
+    assert [round(record["gain"]["dice"]["mean"], 6) for record in table["comparisons"]] == [0.2, 0.15]
+
+
+def test_a_comparison_of_what_is_not_run_says_so(tmp_path: Path) -> None:
+    study, jobs = open_study(tmp_path, compare=[[{"arm": "real"}, {"arm": "supervised"}]])
+    table = table_of(tmp_path, study, jobs, by_label(jobs, real_0=rows_of(0.5)))
+    assert [record["gain"] for record in table["comparisons"]] == [None]
+
+
+def test_a_selector_that_means_several_rows_is_refused(tmp_path: Path) -> None:
+    one = {"axes": {"arm": ["real"], "seed": [0]}}
+    two = {"axes": {"arm": ["control"], "split.seed": [1, 2], "seed": [0]}}
+    study, jobs = open_study(tmp_path, grids=[one, two], compare=[[{"arm": "real"}, {"arm": "control"}]])
+    with pytest.raises(ParamsError, match="means several rows"):
+        build_table(study, jobs, {"jobs": {}, "calls": {}}, tmp_path)
+
+
+def test_folds_are_pooled_image_by_image(tmp_path: Path) -> None:
+    fold = {"a": {"datasets.bus_bra.test_fold": 2}, "b": {"datasets.bus_bra.test_fold": 3}}
+    axes = {"fold": fold, "arm": ["supervised", "real"], "seed": [0, 1]}
+    study, jobs = open_study(tmp_path, grids=[{"axes": axes}], pool="fold", reference={"arm": "supervised"})
+    results = {}
+    for job in jobs:
+        if job.arm == "real" and job.axes["fold"] == "b" and job.seed == 1:
+            continue  # seed 1 of `real` is not done in both folds
+        value = 0.2 if job.axes["fold"] == "a" else 0.5
+        cases = 1 if job.axes["fold"] == "a" else 2  # names come again in the other fold
+        results[f"{job.axes['fold']}{job.arm}{job.seed}"] = (job, rows_of(*[value + 0.1 * (job.arm == "real")] * cases))
+    first, second = table_of(tmp_path, study, jobs, results)["rows"]
+    assert first["axes"] == {"arm": "supervised"}
+    assert first["metrics"]["dice"]["mean"] == pytest.approx(0.4)  # (0.2 + 0.5 + 0.5) / 3: images, not folds
+    assert (first["metrics"]["dice"]["images"], first["done"]) == (3, 2)
+    assert (second["metrics"]["dice"]["mean"], second["done"]) == (pytest.approx(0.5), 1)
+    assert second["gain"]["dice"]["mean"] == pytest.approx(0.1)
+
+
+def test_a_fold_that_is_missing_leaves_the_row_not_run(tmp_path: Path) -> None:
+    fold = {"a": {"datasets.bus_bra.test_fold": 2}, "b": {"datasets.bus_bra.test_fold": 3}}
+    study, jobs = open_study(tmp_path, grids=[{"axes": {"fold": fold, "arm": ["real"], "seed": [0]}}], pool="fold")
+    (row,) = table_of(tmp_path, study, jobs, {"a": (jobs[0], rows_of(0.5))})["rows"]
+    assert (row["mode"], row["missing"]) == (None, {"fold=b arm=real seed=0": "not run"})
+
+
+def test_seeds_of_other_images_are_refused(tmp_path: Path) -> None:
+    study, jobs = open_study(tmp_path)
+    results = by_label(jobs, real_0=rows_of(0.5, 0.6), real_1=rows_of(0.5))
+    with pytest.raises(ArtifactError, match="'case1' is not scored in every seed"):
+        table_of(tmp_path, study, jobs, results)
+
+
+def test_the_files(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    study, jobs = open_study(tmp_path, metrics=["dice", "hd95"], reference={"arm": "supervised"})
+    results = by_label(jobs, supervised_0=rows_of(0.2, 0.4), supervised_1=rows_of(0.4, 0.6))
+    folder = tmp_path / "out"
+    write_results(folder, results, seconds={"unmeasured": 1})
+    page, where = write_table(study, jobs, folder, project)
+    assert str(folder / "table.md") in where
+    assert (folder / "table.md").read_text() == page
+    lines = page.splitlines()
+    (supervised,) = [line for line in lines if line.startswith("| supervised")]
+    scores = "0.400 ± 0.141 (0.300 to 0.500) | 6.0 ± 1.4"
+    assert supervised == f"| supervised | direct | 2 of 2 | 2 | 1 | {scores} | at least 2.0 (1.0), cpu |  |  |"
+    assert "| real | not run |  |  |  |  |  |  |  |  |" in lines
+    assert "Hardware: Toy, 2 cores; trained on cpu." in lines
+    assert any(line.startswith("Note: the sources have changed") for line in lines)
+    with (folder / "table.csv").open() as handle:
+        first, second = csv.DictReader(handle)
+    assert (first["arm"], first["state"], float(first["dice_mean"])) == ("supervised", "done", pytest.approx(0.4))
+    assert (second["arm"], second["state"], second["dice_mean"]) == ("real", "not run", "")
+    assert json.loads((folder / "table.json").read_text())["hardware"] == [
+        {"cpu": "Toy", "cores": 2, "devices": ["cpu"]}
+    ]
+    before = {path.name: path.read_bytes() for path in folder.glob("table.*")}
+    write_table(study, jobs, folder, project)
+    assert {path.name: path.read_bytes() for path in folder.glob("table.*")} == before
