@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipelines.runtime.errors import LockedError, SonoSynthError
@@ -40,6 +41,12 @@ def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
         for line in str(error).splitlines():
             print(f"study: error: {line}", file=sys.stderr)
         return 75 if isinstance(error, LockedError) else 1
+    except OSError as error:
+        reason = f"{error.filename or 'disk'}: {error.strerror or error}"
+        print(f"study: error: {reason}; free space or mend permissions, then run the same command", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:  # before the first call; later ones are ended by run_plan
+        return 130
     return 0
 
 
@@ -97,9 +104,8 @@ def _run(
     return 1 if outcome.failed else 0
 
 
-def summary(jobs: list[Job], ends: object, outcome: Outcome) -> list[str]:
-    """What a run came to: a line per failed call, with the jobs that wait for it."""
-    assert isinstance(ends, dict)
+def summary(jobs: list[Job], ends: Mapping[str, tuple[str, ...]], outcome: Outcome) -> list[str]:
+    """What a run came to: a line per failed call, with the jobs that wait for it. ends: as in Plan.jobs."""
     lost: dict[str, list[str]] = {}
     for job in jobs:
         for end in ends[job.id]:

@@ -110,6 +110,8 @@ def load_cell(plan: Mapping[str, Any], job: Job, folder: Path) -> Cell:
     device = str(facts.get("device", ""))
     for place in trained:
         root = store.call_folder(folder, calls[name]["inputs"][place])
+        if not store.is_published(root, place):  # removed to make room
+            continue
         training, device = store.read_seconds(root), str(read_manifest(root / place).facts.get("device", device))
     return Cell(facts["dataset"], tables, training, device)
 

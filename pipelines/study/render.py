@@ -8,6 +8,7 @@ from typing import Any
 NOT_RUN = "not run"
 TITLES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95, px", "assd": "ASSD, px", "ece": "ECE", "brier": "Brier"}
 TITLES |= {"ece_box": "ECE, box", "brier_box": "Brier, box", "hd95_mm": "HD95, mm", "assd_mm": "ASSD, mm"}
+TITLES |= {"error_auroc": "AUROC of errors", "error_auroc_box": "AUROC of errors, box"}
 Record = Mapping[str, Any]
 
 

@@ -69,13 +69,9 @@ def run_plan(
     """Run what is not done, in the order of the plan as far as inputs allow; returns what became of each call."""
     outcome, hardware = Outcome(), describe_hardware()
     outputs = {name: call.output for name, call in plan.calls.items()}
-    waiting = {}
-    for name, call in plan.calls.items():
-        if store.is_done(store.call_folder(folder, name), call.output):
-            outcome.done.add(name)
-        else:
-            waiting[name] = call
-    log(f"{len(outcome.done)} of {len(plan.calls)} calls are done")
+    waiting = needed(plan, folder, outcome.done)
+    total = len(waiting)
+    log(f"{total} of {len(plan.calls)} calls are to be run")
     running: dict[str, Child] = {}
     with _signals() as signals:
         while waiting or running:
@@ -86,7 +82,7 @@ def run_plan(
                 del waiting[call.name]
                 root = store.open_root(call, folder, outputs, raw)
                 running[call.name] = _start(call, root, plan.code, hardware)
-                log(f"{call.name}: started ({len(outcome.done)} of {len(plan.calls)} done, {len(running)} running)")
+                log(f"{call.name}: started ({len(outcome.ran)} of {total} done, {len(running)} running)")
             for child in list(running.values()):
                 if (ended := _ended(child)) is not None:
                     del running[child.call.name]
@@ -98,6 +94,25 @@ def run_plan(
                 return outcome
             time.sleep(POLL_S)
     return outcome
+
+
+def needed(plan: Plan, folder: Path, done: set[str]) -> dict[str, Call]:
+    """The calls to run, ancestors first; what is there already, as far as anything reads it, goes into `done`.
+
+    Nothing is made again for results that are done: what only they were made from may have been removed.
+    """
+    wanted: set[str] = set()
+    pending = [end for ends in plan.jobs.values() for end in ends]
+    while pending:
+        name = pending.pop()
+        if name in wanted or name in done:
+            continue
+        if store.is_done(store.call_folder(folder, name), plan.calls[name].output):
+            done.add(name)
+        else:
+            wanted.add(name)
+            pending += plan.calls[name].inputs.values()
+    return {name: call for name, call in plan.calls.items() if name in wanted}
 
 
 def _start(call: Call, root: Path, code: Path, hardware: Mapping[str, Any]) -> Child:

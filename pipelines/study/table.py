@@ -64,7 +64,7 @@ def machines(rows: Sequence[Row]) -> list[Record]:
     """Each machine on which a segmenter was trained, with the devices it used there."""
     devices: dict[str, set[str]] = {}
     known: dict[str, Record] = {}
-    for cell in (cell for row in rows for cell in row.done):
+    for cell in (cell for row in rows for cell in row.done if cell.training):
         hardware = dict(cell.training.get("hardware", {}))
         name = canonical_json(hardware)
         known[name] = hardware
