@@ -21,7 +21,7 @@ from pipelines.params.segmenter import CrossdiffParams
 from pipelines.runtime.randomness import Draws
 from segmentation import mask_diffusion as diffusion
 from segmentation.augmentations import cutmix
-from segmentation.consistency import agreement_mask, confidence_mask, consistency_weight, cross_consistency
+from segmentation.consistency import agreement_mask, confidence_mask, consistency_weight, cross_consistency, keep_rates
 from segmentation.estimates import corrupt
 from segmentation.losses import bce_dice, hard_dice, logits_of, probability
 from segmentation.modules.blocks import scaled
@@ -200,6 +200,8 @@ class CrossDiff(nn.Module):
         mine = draws_for(draws, len(unlabeled.weak))
         q, m = teacher.pseudo_label(unlabeled.weak, u, mine)
         m = m * unlabeled.valid
+        foreground, background = keep_rates(q, m)
+        kept = {"keep_foreground": foreground, "keep_background": background}
         conditions: list[Condition] = []
 
         def student(images: Tensor, synthetic: Tensor, perturb: Perturbation | None = None) -> Tensor:
@@ -219,7 +221,7 @@ class CrossDiff(nn.Module):
         l_cross = cross_consistency(q, [probability(logits) for logits in auxiliary], m)
         parts = {"unlabeled_direct": l_dir, "unlabeled_main": l_main, "unlabeled_cross": l_cross}
         total = l_dir + DENOISER * (l_main + semi.lc * l_cross)
-        return total, {**logs, **{name: value.detach() for name, value in parts.items()}}
+        return total, {**kept, **logs, **{name: value.detach() for name, value in parts.items()}}
 
     @torch.no_grad()
     def pseudo_label(self, images: Tensor, u: float, draws: Draws) -> tuple[Tensor, Tensor]:
