@@ -18,7 +18,7 @@ from pipelines.params.root import Params
 from pipelines.params.segmenter import EncoderParams, SegmentParams
 from pipelines.runtime.randomness import generator_for, numpy_generator_for
 from pipelines.runtime.trainer import Losses, Step, TrainSettings, build_optimizer, learning_rate, update_ema
-from segmentation.batches import ARMS, Pool, Pools, View, make_batch
+from segmentation.batches import ARMS, Pool, Pools, View, make_batch, strong_views
 from segmentation.system import Batch, SystemConfig, as_module
 from segmentation.train import PRETRAINED_MEAN, PRETRAINED_STD, fresh_system, make_losses, param_groups
 
@@ -63,7 +63,7 @@ def make_pools(config: SystemConfig) -> Pools:
     labels = np.zeros((IMAGES, size, size), np.uint8)
     labels[:, size // 4 : size // 2, size // 4 : size // 2] = 1
     unlabeled = {stream: pool(stream) for stream in ARMS[ARM].streams}
-    views = 2 if config.method.semi == "unimatch" else 1
+    views = strong_views(config.method.semi)
     return Pools(pool("labeled"), labels, unlabeled, classes=1, weight=ARMS[ARM].weight, views=views)
 
 

@@ -86,6 +86,11 @@ class StepLike(Protocol):
     def draws(self, batch: int) -> Draws: ...
 
 
+def strong_views(semi: str) -> int:
+    """How many strong views of an unlabeled image a method of semi-supervision reads."""
+    return 2 if semi == "unimatch" else 1
+
+
 def check_pools(pools: Pools, arm: str, batch_labeled: int, batch_unlabeled: int, world: int = 1) -> None:
     """ParamsError where an arm has nothing to draw from, its streams cannot share a batch equally, or its processes
     cannot share it in whole pairs: neighbors are mixed (CutMix, false components), so that a pair torn apart would make

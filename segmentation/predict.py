@@ -1,9 +1,10 @@
 """Segment a folder of your own images: `python -m segmentation.predict models/segmenter/both-0 scans --output masks`.
 
 Writes below the output folder, for each image and at its own size: masks/ (0 and 255; label numbers where there are
-several classes), probability/ and uncertainty/ (0 to 1 as 0 to 255), overlays/; and predictions.csv. A file that cannot
-be used is named on stderr and in the CSV with its reason, and the rest goes on. Folders of these names that an earlier
-run did not make are left alone.
+several classes), probability/ and uncertainty/ (0 to 1 as 0 to 255), overlays/; and predictions.csv, whose column
+`uncertainty` says which masks to look at first (`segmentation.uncertainty.image_uncertainty`). A file that cannot be
+used is named on stderr and in the CSV with its reason, and the rest goes on. Folders of these names that an earlier run
+did not make are left alone.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from segmentation.system import System, SystemConfig
 
-SCORES = ("area", "components", "max_probability", "mean_uncertainty")
+SCORES = ("area", "components", "max_probability", "uncertainty")
 COLUMNS = ("file", "status", "reason", "mask", "width", "height", *SCORES)
 CHUNK = 16  # images held at once
 TABLE = "predictions.csv"
@@ -256,6 +257,7 @@ def save(
     from scipy import ndimage
 
     from pipelines.runtime.artifacts import write_png
+    from segmentation.uncertainty import image_uncertainty
 
     several = len(probability) > 1
     lesion = 1.0 - probability[0] if several else probability[0]
@@ -271,7 +273,8 @@ def save(
         "area": round(float(mask.mean()), 6),
         "components": int(ndimage.label(mask)[1]),
         "max_probability": round(float(lesion.max()), 4),
-        "mean_uncertainty": round(float(uncertainty.mean()), 4),
+        # an empty mask promises nothing, and an image without a lesion needs none
+        "uncertainty": round(image_uncertainty(mask, lesion), 4) if mask.any() else "",
         "mask": f"masks/{name}",
     }
 

@@ -23,7 +23,7 @@ from pipelines.runtime.errors import ParamsError, RefusedError
 from pipelines.runtime.randomness import derive
 from pipelines.runtime.stage import Run, Stage, run_stage
 from pipelines.runtime.trainer import Step, TrainSettings, train
-from segmentation.batches import ARMS, Kind, Pool, Pools, View, check_pools, make_batch
+from segmentation.batches import ARMS, Kind, Pool, Pools, View, check_pools, make_batch, strong_views
 from segmentation.intensity import mean_and_std
 from segmentation.progress_curves import collapse
 from segmentation.system import System, SystemConfig, as_module, build_system, save_system
@@ -99,7 +99,7 @@ def make_pools(run: Run, prepared: Prepared, arm: str) -> Pools:
         unlabeled=pools,
         classes=1 if foreground == 1 else foreground + 1,
         weight=kind.weight,
-        views=2 if run.params.method.semi == "unimatch" else 1,
+        views=strong_views(run.params.method.semi),
     )
 
 

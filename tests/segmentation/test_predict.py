@@ -71,6 +71,9 @@ def test_masks_at_native_size_and_bad_files_named(
     assert set(np.unique(mask)) <= {0, 255}
     assert ((probability > 128) <= (mask > 0)).all()
     assert float(rows["tall.png"]["area"]) == pytest.approx((mask > 0).mean(), abs=1e-5)
+    inside, all_over = probability[mask > 0].sum() / 255, probability.sum() / 255
+    promised = 2 * inside / ((mask > 0).sum() + all_over)
+    assert float(rows["tall.png"]["uncertainty"]) == pytest.approx(1 - promised, abs=2e-3)  # bytes round the map
 
 
 def test_a_renamed_file_gives_the_same_mask_and_equal_stems_do_not_collide(
