@@ -18,16 +18,14 @@ from tests.support.workspaces import DEFAULT_PARAMS
 
 
 def make_config(
-    system: str = "crossdiff", *, teach: str | None = None, norm: str = "frozen_bn", **changes: Any
+    system: str = "crossdiff", *, teach: str = "mean_teacher", norm: str = "frozen_bn", **changes: Any
 ) -> SystemConfig:
     """The default parameters at width 0.25 from scratch; `changes` go to the block that has them.
 
-    teach: the method of segmentation/semi, by name.
+    teach: the method of segmentation/semi, by name; tests name their own, whatever the default is.
     """
     params = load_params(DEFAULT_PARAMS).segmenter
-    method = getattr(params, system)
-    if teach is not None:
-        method = method.model_copy(update={"semi": teach})
+    method = getattr(params, system).model_copy(update={"semi": teach})
     blocks = {"mask_diffusion": params.mask_diffusion, "semi": params.semi, "method": method}
     for name, block in blocks.items():
         mine = {key: changes.pop(key) for key in list(changes) if key in type(block).model_fields and key != "semi"}
