@@ -41,8 +41,27 @@ def test_seeds_that_disagree_widen_the_interval():
     assert apart.high - apart.low > same.high - same.low
 
 
-def test_seeded_and_independent_of_chunks(monkeypatch):
-    values = np.random.default_rng(4).normal(size=30)
+def test_a_seed_that_is_worse_on_all_images_is_worse_in_all_groups():
+    # nothing but the seeds differs: a replicate of three seeds is all bad, or all good, once in 27
+    values = np.zeros((60, 1)) + np.array([[-3.0, 0.0, 3.0]])
+    interval = group_interval(values, [str(i) for i in range(60)], 2000, rng())
+    assert (interval.mean, interval.low, interval.high) == pytest.approx((0.0, -3.0, 3.0))
+
+
+def test_three_seeds_and_thirty_groups_cover_the_true_mean_most_times():
+    draw = np.random.default_rng(5)
+    names = [str(i) for i in range(30)]
+    covered = 0
+    for _ in range(200):
+        values = 0.7 * draw.normal(size=(30, 1)) + 0.7 * draw.normal(size=(1, 3)) + 0.5 * draw.normal(size=(30, 3))
+        interval = group_interval(values, names, 200, draw)
+        covered += interval.low < 0.0 < interval.high
+    assert covered > 0.7 * 200  # 50% where the seeds are drawn inside each group
+
+
+@pytest.mark.parametrize("shape", [(30,), (30, 3)])
+def test_seeded_and_independent_of_chunks(monkeypatch, shape):
+    values = np.random.default_rng(4).normal(size=shape)
     names = [str(i // 2) for i in range(30)]
     first = group_interval(values, names, 500, rng())
     assert group_interval(values, names, 500, rng()) == first
