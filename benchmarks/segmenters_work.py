@@ -42,6 +42,7 @@ def make_config(params: Params, system: str, size: int, width: float, encoder: E
         encoder=encoder,
         mask_diffusion=segmenter.mask_diffusion,
         semi=segmenter.semi,
+        augment=segmenter.augment,
         size=size,
         resize="stretch",
         foreground=["lesion"],

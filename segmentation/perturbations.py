@@ -53,6 +53,12 @@ def uniform_like(x: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     return torch.stack([torch.rand(x.shape[1:], generator=g, device=x.device) for g in generators])
 
 
+def channels_dropped(draws: Draws, stream: str, p: float = 0.5) -> Perturbation:
+    """Drop channels of every map that it is called on, with fresh numbers at each call."""
+    generators = image_generators(draws, stream)
+    return lambda x: channel_dropout(x, uniform_like(x[:, :, :1, :1], generators), p)
+
+
 def perturbations(draws: Draws, stream: str, count: int) -> list[Perturbation]:
     """The first `count` of feature dropout, dropout and feature noise, with fresh numbers at each call of each."""
     bound = []

@@ -16,7 +16,14 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from pipelines.params.block import Block
-from pipelines.params.segmenter import CrossdiffParams, EncoderParams, MaskDiffusionParams, SemiParams, UnetParams
+from pipelines.params.segmenter import (
+    AugmentParams,
+    CrossdiffParams,
+    EncoderParams,
+    MaskDiffusionParams,
+    SemiParams,
+    UnetParams,
+)
 from pipelines.runtime.artifacts import load_tensors, read_json, save_tensors, write_json
 from pipelines.runtime.errors import ArtifactError
 from pipelines.runtime.randomness import Draws
@@ -43,6 +50,7 @@ class SystemConfig(Block):
     encoder: EncoderParams
     mask_diffusion: MaskDiffusionParams
     semi: SemiParams
+    augment: AugmentParams
     method: UnetParams | CrossdiffParams
     size: int
     resize: Literal["stretch", "letterbox"]

@@ -158,6 +158,7 @@ def make_config(run: Run, prepared: Prepared, pools: Pools, arm: str, seed: int)
         encoder=params.encoder,
         mask_diffusion=params.mask_diffusion,
         semi=params.semi,
+        augment=params.augment,
         size=int(prepared.images.shape[1]),
         resize=prepared.dataset["resize"],
         foreground=list(prepared.dataset["foreground"]),

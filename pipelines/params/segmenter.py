@@ -48,9 +48,14 @@ class MaskDiffusionParams(Block):
 
 
 class AugmentParams(Block):
-    """labeled: `weak` moves labeled images alone; `strong` changes brightness and texture too, as a scanner does."""
+    """labeled: `weak` moves labeled images alone; `strong` changes brightness and texture too, as a scanner does.
+
+    channel_dropout: share of the encoder's channels that a second pass over the labeled images goes without; 0: no such
+    pass.
+    """
 
     labeled: Literal["weak", "strong"]
+    channel_dropout: float = Field(ge=0.0, lt=1.0)
 
 
 class SemiParams(Block):
@@ -82,8 +87,7 @@ class CrossdiffParams(Block):
     """semi: what teaches the direct head from unlabeled images. twin: the same network and calls without diffusion, the
     denoiser hearing no mask (`zero`) or the mask so far without noise (`cascade`). aux_decoders: perturbed decoders
     beside the main one. global_context: attention over the coarsest map. multi_scale: the image enters the denoiser at
-    all scales. condition_dropout: share of the encoder's channels that are dropped from what the denoiser is told about
-    labeled images, which the direct head knows too well.
+    all scales.
     """
 
     semi: SemiMethod
@@ -91,7 +95,6 @@ class CrossdiffParams(Block):
     aux_decoders: int = Field(ge=0, le=3)
     global_context: bool
     multi_scale: bool
-    condition_dropout: float = Field(ge=0.0, lt=1.0)
 
 
 class SegmenterParams(Block):

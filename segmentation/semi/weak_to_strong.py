@@ -13,7 +13,7 @@ from pipelines.runtime.randomness import Draws
 from segmentation.augmentations import cutmix
 from segmentation.consistency import confidence_mask, decided, keep_rates, masked_cross_entropy, masked_dice
 from segmentation.losses import probability
-from segmentation.perturbations import channel_dropout, image_generators, uniform_like
+from segmentation.perturbations import channels_dropped
 from segmentation.semi.network import Network
 from segmentation.system import Batch, draws_for
 
@@ -38,12 +38,8 @@ def unimatch(
     unlabeled = batch.unlabeled
     assert unlabeled is not None
     m, logs = confident(q, batch, semi)
-    generators = image_generators(draws_for(draws, len(q)), "semi/channels")
-    dropped = student(
-        unlabeled.weak,
-        unlabeled.synthetic,
-        lambda x: channel_dropout(x, uniform_like(x[:, :, :1, :1], generators)),
-    )
+    perturb = channels_dropped(draws_for(draws, len(q)), "semi/channels")
+    dropped = student(unlabeled.weak, unlabeled.synthetic, perturb)
     l_fp = taught(dropped, q, m)
     l_s = (strong_view(student, q, m, batch, 0) + strong_view(student, q, m, batch, 1)) / 2.0
     return 0.5 * (l_fp + l_s), {**logs, "strong": l_s.detach(), "perturbed": l_fp.detach()}

@@ -29,7 +29,7 @@ from segmentation.modules.denoiser import Denoiser
 from segmentation.modules.direct import DirectPath
 from segmentation.modules.encoder import ImageEncoder, by_stream, kept_statistics, load_pretrained, resolve_norm
 from segmentation.modules.guidance import Guidance
-from segmentation.perturbations import Perturbation, channel_dropout, image_generators, perturbations, uniform_like
+from segmentation.perturbations import Perturbation, channels_dropped, perturbations
 from segmentation.semi.methods import METHODS
 from segmentation.semi.weak_to_strong import taught
 from segmentation.system import MODES, Batch, Prediction, System, SystemConfig, Unlabeled, averaged, draws_for
@@ -42,6 +42,7 @@ STARTS = (200, 400, 600)  # thousandths of T: warm starts of the student on unla
 RECTIFY_FROM = 0.1  # u at which the denoiser is trusted with pseudo-labels
 AGREEING = 4  # samples of the denoiser that must agree where that is the confidence
 DENOISER = 0.5  # weight of the denoiser's losses beside the direct head's
+DROPPED = 0.5  # weight of the direct head's pass with dropped channels beside the whole one
 
 
 @dataclass(frozen=True)
@@ -146,27 +147,28 @@ class CrossDiff(nn.Module):
     def _supervised(
         self, images: Tensor, y: Tensor, draws: Draws, teacher: System | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """L_sup = BCEDice(l_dir) + 1/2 mean_k BCEDice(l^t_k), from a damaged estimate or from noise.
+        """L_sup = BCEDice(l_dir) + 1/2 BCEDice(l_dir') + 1/2 mean_k BCEDice(l^t_k).
 
-        The direct head soon knows the labeled images by heart. So the denoiser is told about them through a second,
-        perturbed pass of the direct path: a condition as doubtful as that of an unseen image.
+        l^t_k starts from a damaged estimate or from noise. l_dir' is that of a second pass with dropped channels
+        (`augment.channel_dropout`), and it is this pass that the denoiser is told about: a condition as doubtful as
+        that of an unseen image, since the direct head soon knows the labeled ones by heart.
         """
-        T, p = self.config.mask_diffusion.T, self.method.condition_dropout
+        T, p = self.config.mask_diffusion.T, self.config.augment.channel_dropout
         real = torch.zeros(len(y), dtype=torch.bool, device=y.device)
         features = self.encoder(images)
         clean = self.decode(images, features, real)
         c = clean
         if p > 0.0:
-            generators = image_generators(draws, "condition/channels")
-            c = self.decode(
-                images, features, real, lambda x: channel_dropout(x, uniform_like(x[:, :, :1, :1], generators), p)
-            )
+            c = self.decode(images, features, real, channels_dropped(draws, "labeled/channels", p))
         e = self.estimate(y, images, c, draws, teacher)
         t, cold = supervised_timesteps(draws, T)
         xt = self.start_from(e, draws.normal("noise/supervised", *y.shape[1:]), t, cold)
         denoised = self.denoise(xt, t, c, draws, "perturb/supervised")
         parts = {"direct": bce_dice(clean.direct, y), "denoised": _mean_loss(denoised, y)}
         total = parts["direct"] + DENOISER * parts["denoised"]
+        if c is not clean:
+            parts["dropped"] = bce_dice(c.direct, y)
+            total = total + DROPPED * parts["dropped"]
         logs = {"supervised": total, **parts}
         with torch.no_grad():
             logs["dice_estimate"] = hard_dice(e, y)

@@ -14,9 +14,11 @@ from segmentation.consistency import consistency_weight
 from segmentation.losses import bce_dice, entropy, hard_dice, probability
 from segmentation.modules.direct import DirectPath
 from segmentation.modules.encoder import ImageEncoder, by_stream, kept_statistics, load_pretrained, resolve_norm
-from segmentation.perturbations import Perturbation
+from segmentation.perturbations import Perturbation, channels_dropped
 from segmentation.semi.methods import METHODS
 from segmentation.system import Batch, Prediction, System, SystemConfig
+
+DROPPED = 0.5  # weight of the pass with dropped channels beside the whole one
 
 
 class UNet(nn.Module):
@@ -38,14 +40,25 @@ class UNet(nn.Module):
         """See `Network`."""
         features = by_stream(self.encoder, self.encoder, [images], synthetic)
         if perturb is not None:
-            with kept_statistics(self.direct):  # those of whole maps
-                return self.direct(images, *(perturb(feature) for feature in features))[0]
+            return self.perturbed(images, features, perturb)
         return by_stream(self.direct, self.direct, [images, *features], synthetic)[0]
 
+    def perturbed(self, images: Tensor, features: list[Tensor], perturb: Perturbation) -> Tensor:
+        """Logits from perturbed maps of the encoder; running statistics stay those of whole maps."""
+        with kept_statistics(self.direct):
+            return self.direct(images, *(perturb(feature) for feature in features))[0]
+
     def losses(self, batch: Batch, u: float, draws: Draws, teacher: System | None) -> dict[str, Tensor]:
-        """BCEDice on labeled images, plus w(u) L_u of the chosen method with the moving average as teacher."""
-        logits = self(batch.images)
+        """L_sup + w(u) L_u of the chosen method, with the moving average as teacher.
+
+        L_sup = BCEDice(l) + 1/2 BCEDice(l'), l' with dropped channels of the encoder (`augment.channel_dropout`).
+        """
+        features, p = self.encoder(batch.images), self.config.augment.channel_dropout
+        logits = self.direct(batch.images, *features)[0]
         supervised = bce_dice(logits, batch.masks)
+        if p > 0.0:
+            dropped = self.perturbed(batch.images, features, channels_dropped(draws, "labeled/channels", p))
+            supervised = supervised + DROPPED * bce_dice(dropped, batch.masks)
         logs = {"supervised": supervised.detach(), "dice": hard_dice(probability(logits.detach()), batch.masks)}
         if batch.unlabeled is None:
             return {"total": supervised, **logs}

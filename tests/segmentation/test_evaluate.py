@@ -94,6 +94,7 @@ def make_segmenter(root: Path, arm: str) -> None:
         encoder=params.segmenter.encoder.model_copy(update={"weights": "none"}),
         mask_diffusion=params.segmenter.mask_diffusion,
         semi=params.segmenter.semi,
+        augment=params.segmenter.augment,
         method=select(params, "segmenter.unet"),
         size=SIZE,
         resize="stretch",

@@ -121,6 +121,7 @@ def test_padding_is_neither_learned_from_nor_counted_in_the_statistics(tmp_path:
         encoder=tree.segmenter.encoder,
         mask_diffusion=tree.segmenter.mask_diffusion,
         semi=tree.segmenter.semi,
+        augment=tree.segmenter.augment,
         label_fraction=0.5,
     )
     stage_run: Any = SimpleNamespace(

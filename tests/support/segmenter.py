@@ -26,7 +26,8 @@ def make_config(
     """
     params = load_params(DEFAULT_PARAMS).segmenter
     method = getattr(params, system).model_copy(update={"semi": teach})
-    blocks = {"mask_diffusion": params.mask_diffusion, "semi": params.semi, "method": method}
+    augment = params.augment.model_copy(update={"channel_dropout": 0.0})
+    blocks = {"mask_diffusion": params.mask_diffusion, "semi": params.semi, "augment": augment, "method": method}
     for name, block in blocks.items():
         mine = {key: changes.pop(key) for key in list(changes) if key in type(block).model_fields and key != "semi"}
         blocks[name] = block.model_copy(update=mine)

@@ -199,9 +199,9 @@ def features_told(system: CrossDiff, batch: Batch) -> list[list[Tensor]]:
 
 def test_the_denoiser_is_told_about_labeled_images_with_half_of_the_channels() -> None:
     batch = make_batch(unlabeled=0)
-    system = make(norm="bn", condition_dropout=0.5)
+    system = make(norm="bn", channel_dropout=0.5)
     told = features_told(system, batch)[-1]
-    plain = make(norm="bn", condition_dropout=0.0)
+    plain = make(norm="bn", channel_dropout=0.0)
     (whole,) = features_told(plain, batch)
     gone = []
     for dropped, full in zip(told, whole, strict=True):

@@ -222,7 +222,7 @@ def test_pseudo_labels_pass_no_gradient_and_say_what_they_keep(method: str, monk
 )
 def test_the_first_strong_views_condition_is_computed_once(method: str, encoder: int, direct: int) -> None:
     """Labeled images pass the encoder once and the direct path twice (whole, and with channels dropped)."""
-    system, batch = make(teach=method), make_batch()
+    system, batch = make(teach=method, channel_dropout=0.5), make_batch()
     teacher = teacher_of(system)
     parts = {"E": system.encoder, "direct": system.direct, "denoiser": system.denoiser}
     parts |= {f"aux{n}": decoder for n, decoder in enumerate(system.denoiser.auxiliary)}

@@ -126,3 +126,18 @@ def test_modes_and_seeds_change_nothing() -> None:
 def test_unlabeled_images_without_a_teacher_are_a_fault_of_the_caller() -> None:
     with pytest.raises(AssertionError, match="moving average"):
         make().losses(make_batch(), 0.5, make_draws(), None)
+
+
+def test_labeled_images_are_seen_again_with_dropped_channels() -> None:
+    """L_sup = BCEDice(l) + 1/2 BCEDice(l'), and the second pass moves no running statistic."""
+    batch = make_batch(unlabeled=0)
+    system, plain = make(norm="bn", channel_dropout=0.5), make(norm="bn", channel_dropout=0.0)
+    whole = plain.losses(batch, 0.0, make_draws(), None)["total"]
+    total = system.losses(batch, 0.0, make_draws(), None)["total"]
+    assert equal(statistics(system), statistics(plain))
+    features = make(norm="bn").encoder(batch.images)
+    generators = image_generators(make_draws(), "labeled/channels")
+    dropped = [channel_dropout(x, uniform_like(x[:, :, :1, :1], generators)) for x in features]
+    logits = make(norm="bn").direct(batch.images, *dropped)[0]
+    torch.testing.assert_close(total, whole + 0.5 * bce_dice(logits, batch.masks))
+    assert bool(total > whole)
