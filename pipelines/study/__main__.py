@@ -10,16 +10,27 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipelines.runtime.errors import LockedError, SonoSynthError
+from pipelines.runtime.errors import LockedError, ParamsError, SonoSynthError
 from pipelines.runtime.process import hold_lock
 from pipelines.study.gather import job_state
-from pipelines.study.plan import check_root, last_origin, make_plan, read_plan, study_folder
-from pipelines.study.run import Outcome, run_plan
+from pipelines.study.plan import (
+    changes,
+    check_root,
+    last_origin,
+    make_plan,
+    open_folder,
+    preview_plan,
+    read_plan,
+    study_folder,
+)
+from pipelines.study.run import Outcome, preview, run_plan
 from pipelines.study.spec import Job, Study, expand_jobs, load_study
+
+FROZEN = "SONOSYNTH_STUDY_FROZEN"  # set for the one step into the frozen sources
 
 
 def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
-    """Command line, in the project's root. Exit codes: 0; 1 an error or a failed job; 75 in use; 130, 143 signals."""
+    """Command line, in the project's root. Exit codes: 0; 1 error or failed job; 75 in use; 129, 130, 143 signals."""
     options = _parse(arguments)
     root = (root or Path.cwd()).resolve()
     try:
@@ -30,12 +41,12 @@ def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
         if options.command == "run":
             if options.frozen:
                 become_frozen(folder, arguments if arguments is not None else sys.argv[1:])
-            return _run(study, jobs, options.study, folder, root, options.workers, frozen=options.frozen)
+            return (_preview if options.dry_run else _run)(study, jobs, folder, root, options)
         if options.command == "status":
-            return _status(jobs, folder)
+            return _status(study, jobs, folder, root, options.study)
         from pipelines.study.table import write_table  # late: scipy takes a second
 
-        for line in write_table(study, jobs, folder, root):
+        for line in write_table(study, jobs, options.study, folder, root):
             print(line)
     except SonoSynthError as error:
         for line in str(error).splitlines():
@@ -64,6 +75,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         if name == "run":
             command.add_argument("--workers", type=_at_least_one, default=1, help="calls at once (default: 1)")
             command.add_argument("--frozen", action="store_true", help="with the sources and params of the last run")
+            command.add_argument("--dry-run", action="store_true", help="say what would be run, and stop")
     return parser.parse_args(arguments)
 
 
@@ -77,31 +89,46 @@ def _at_least_one(text: str) -> int:
 def become_frozen(folder: Path, arguments: list[str]) -> None:
     """Go on as the same command of the last run's sources, so that their params are read by the code they belong to."""
     code = folder / "code" / last_origin(folder).code
+    tried = os.environ.pop(FROZEN, None) is not None
     if Path(__file__).resolve().parents[2] == code:
         return
+    if tried or not (code / "pipelines" / "study" / "__main__.py").is_file():
+        raise ParamsError(
+            f"{code}: expected the sources of the last run, found none that can be run; leave out --frozen"
+        )
     path = os.pathsep.join([os.fspath(code), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-P", "-m", "pipelines.study", *arguments]
-    os.execve(sys.executable, command, {**os.environ, "PYTHONPATH": path})
+    os.execve(sys.executable, command, {**os.environ, "PYTHONPATH": path, FROZEN: "1"})
 
 
-def _run(
-    study: Study, jobs: list[Job], file: Path, folder: Path, root: Path, workers: int, *, frozen: bool = False
-) -> int:
-    def log(text: str) -> None:
+def log(text: str) -> None:
+    """A line for whoever watches; a run goes on where nobody reads any more."""
+    try:
         print(f"study: {text}", flush=True)
+    except BrokenPipeError:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "code").mkdir(exist_ok=True)  # the mark of a study's folder
+
+def _run(study: Study, jobs: list[Job], folder: Path, root: Path, options: argparse.Namespace) -> int:
+    open_folder(folder)
     with hold_lock(folder / "run.lock", f"the study in {folder}"):
-        plan = make_plan(study, jobs, file, folder, root, frozen=frozen)
+        plan = make_plan(study, jobs, options.study, folder, root, frozen=options.frozen)
         log(f"{len(plan.jobs)} jobs, {len(plan.calls)} stage calls, in {folder}")
-        outcome = run_plan(plan, folder, root / "data" / "raw", workers, log)
+        outcome = run_plan(plan, folder, root / "data" / "raw", options.workers, log)
     if outcome.signal is not None:
         log(f"stopped by {signal.Signals(outcome.signal).name}; the same command goes on from here")
         return 128 + outcome.signal
     for line in summary(jobs, plan.jobs, outcome):
         log(line)
     return 1 if outcome.failed else 0
+
+
+def _preview(study: Study, jobs: list[Job], folder: Path, root: Path, options: argparse.Namespace) -> int:
+    plan = preview_plan(study, jobs, options.study, folder, root, frozen=options.frozen)
+    for line in preview(plan, folder, jobs):
+        log(line)
+    return 0
 
 
 def summary(jobs: list[Job], ends: Mapping[str, tuple[str, ...]], outcome: Outcome) -> list[str]:
@@ -120,13 +147,15 @@ def summary(jobs: list[Job], ends: Mapping[str, tuple[str, ...]], outcome: Outco
     return lines
 
 
-def _status(jobs: list[Job], folder: Path) -> int:
+def _status(study: Study, jobs: list[Job], folder: Path, root: Path, file: Path) -> int:
     plan = read_plan(folder)
     counts: Counter[str] = Counter()
     for job in jobs:
         state = job_state(plan, job, folder)
         counts[state.partition(":")[0]] += 1
         print(f"{job.label}: {state}")
+    for change in changes(study, file, plan, root):
+        print(f"note: {change}")
     print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())))
     return 0
 

@@ -1,8 +1,9 @@
 """dvc.yaml as a graph of module calls, for one set of params: which calls a result needs, and what each depends on.
 
 The table of contents is read, not repeated: commands, dependencies, params and outputs come from dvc.yaml. A call is
-named by the sha256 over all that its output depends on, so that two jobs share what they have in common and nothing
-that was made otherwise is ever taken for it.
+named by a sha256 over its command, the params that it declares, the contents of its code and raw data, the calls that
+it reads from, and the versions of Python and of the packages. Two jobs share what they have in common, and nothing
+that was made from anything else is taken for it. The machine and the device that `auto` found are no part of it.
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from pipelines.params.loader import read_yaml
 from pipelines.params.root import Params
-from pipelines.runtime.artifacts import canonical_json, sha256_file
+from pipelines.runtime.artifacts import canonical_json
 from pipelines.runtime.closure import PACKAGES
-from pipelines.runtime.errors import DataError, ParamsError
+from pipelines.runtime.errors import ParamsError
+from pipelines.runtime.stage import versions
+from pipelines.study.contents import hash_files, hash_raw, read_known, write_known
 
 PLACE = re.compile(r"\$\{([\w.]+)\}")
 RAW = "data/raw/"
@@ -45,17 +49,21 @@ class Call:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where contents come from. code: the folder with the packages and dvc.yaml; raw: the folder data/raw."""
+    """Where contents come from: hashes of a path of the sources and of a raw dataset; versions: package -> version."""
 
     stages: Mapping[str, Any]
     code_hash: Callable[[str], str]
     raw_hash: Callable[[str], str]
+    versions: Mapping[str, str]
 
 
-def open_sources(code: Path, raw: Path) -> Sources:
-    """Sources with every content hashed once."""
+def open_sources(code: Path, raw: Path, cache: Path | None = None) -> Sources:
+    """Sources with every content hashed once. code: the folder with the packages and dvc.yaml; raw: data/raw; cache: a
+    file in which hashes of raw files are kept from run to run.
+    """
     hashed: dict[str, str] = {}
     listed: dict[str, str] = {}
+    known = read_known(cache)
 
     def code_hash(name: str) -> str:
         if name not in hashed:
@@ -64,33 +72,13 @@ def open_sources(code: Path, raw: Path) -> Sources:
 
     def raw_hash(name: str) -> str:
         if name not in listed:
-            listed[name] = list_raw(raw / name)
+            before = dict(known)
+            listed[name] = hash_raw(raw / name, known)
+            if known != before:
+                write_known(cache, known)
         return listed[name]
 
-    return Sources(read_yaml(code / "dvc.yaml")["stages"], code_hash, raw_hash)
-
-
-def hash_files(path: Path) -> str:
-    """sha256 of a file, or over names and contents of all files of a folder but Python's caches."""
-    if path.is_file():
-        return sha256_file(path)
-    if not path.is_dir():
-        raise DataError(f"{path}: expected a dependency that dvc.yaml names, found none")
-    files = sorted(f for f in path.rglob("*") if f.is_file() and "__pycache__" not in f.parts)
-    listing = [[file.relative_to(path).as_posix(), sha256_file(file)] for file in files]
-    return hashlib.sha256(canonical_json(listing).encode()).hexdigest()
-
-
-def list_raw(folder: Path) -> str:
-    """sha256 over where a raw dataset lies, and name, size and time of change of each of its files."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: expected the dataset as published, or a link to it, found none (docs/datasets.md)")
-    place = folder.resolve()
-    listing = []
-    for file in sorted(path for path in place.rglob("*") if path.is_file()):
-        facts = file.stat()
-        listing.append([file.relative_to(place).as_posix(), facts.st_size, facts.st_mtime_ns])
-    return hashlib.sha256(canonical_json([str(place), listing]).encode()).hexdigest()
+    return Sources(read_yaml(code / "dvc.yaml")["stages"], code_hash, raw_hash, versions())
 
 
 def calls_for(params: Params, targets: Sequence[str], sources: Sources) -> tuple[dict[str, Call], list[str]]:
@@ -117,6 +105,11 @@ def calls_for(params: Params, targets: Sequence[str], sources: Sources) -> tuple
                 raw.append(dep.removeprefix(RAW))
             else:
                 found = [made for made in makers if made == dep or made.startswith(f"{dep}/")]
+                if not found and not _may_be_made(dep, sources.stages):
+                    raise ParamsError(
+                        f"dvc.yaml: {item.stage}: {dep}: expected sources ({', '.join(PACKAGES)}), {RAW}NAME or a "
+                        "stage's output, found something else, which no key would hang on"
+                    )
                 inputs |= {made: call_of(makers[made]).name for made in found}
         content = {
             "command": item.command,
@@ -125,6 +118,7 @@ def calls_for(params: Params, targets: Sequence[str], sources: Sources) -> tuple
             "inputs": inputs,
             "code": code,
             "raw": {name: sources.raw_hash(name) for name in raw},
+            "versions": dict(sources.versions),
         }
         key = hashlib.sha256(canonical_json(content).encode()).hexdigest()
         name = f"{item.stage}-{key[:12]}"
@@ -190,6 +184,17 @@ def look_up(tree: Mapping[str, Any], key: str) -> Any:
             raise ParamsError(f"dvc.yaml: params has no {key!r}")
         value = value[part]
     return value
+
+
+def _may_be_made(dep: str, stages: Mapping[str, Any]) -> bool:
+    """Whether a stage makes this folder, or some below it, for other params: its matrix is empty for these."""
+    for stage in stages.values():
+        for out in stage["outs"]:
+            parts = (out if isinstance(out, str) else next(iter(out))).split("/")
+            wanted = dep.split("/")
+            if len(wanted) <= len(parts) and all(map(fnmatchcase, wanted, [PLACE.sub("*", part) for part in parts])):
+                return True
+    return False
 
 
 def _target(target: str, items: Sequence[Item], sources: Sources) -> list[Item]:

@@ -7,23 +7,21 @@ table reads the plan of the last run: it shows what that run made, whatever has 
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipelines.params.loader import read_yaml
-from pipelines.runtime.artifacts import canonical_json, read_json, sha256_file, write_bytes, write_json
-from pipelines.runtime.closure import PACKAGES
+from pipelines.runtime.artifacts import canonical_json, read_json, write_json
 from pipelines.runtime.errors import DataError, ParamsError
-from pipelines.study.graph import Call, calls_for, open_sources
+from pipelines.study.graph import Call, Sources, calls_for, open_sources
+from pipelines.study.origin import Origin, base_copy, base_file, base_hash, code_hash, present_origin
 from pipelines.study.spec import Job, Study, params_of
 
 PLAN = "plan.json"
-COPIED = (*PACKAGES, "dvc.yaml")
+MARK = ".study"  # only a folder of a study has it
+HASHES = "raw_hashes.json"
 
 
 @dataclass(frozen=True)
@@ -43,9 +41,31 @@ def make_plan(
     frozen: take the sources and base params of the last run instead of the present ones.
     """
     origin = last_origin(folder) if frozen else present_origin(base_file(study, study_file, root), folder, root)
-    base = read_yaml(folder / "base" / f"{origin.base}.yaml")
-    code = folder / "code" / origin.code
-    sources = open_sources(code, root / "data" / "raw")
+    sources = open_sources(folder / "code" / origin.code, root / "data" / "raw", folder / HASHES)
+    plan = resolve_jobs(study, jobs, study_file, base_copy(folder, origin), folder / "code" / origin.code, sources)
+    _write(folder, study, origin, plan, sources)
+    return plan
+
+
+def preview_plan(
+    study: Study, jobs: list[Job], study_file: Path, folder: Path, root: Path, *, frozen: bool = False
+) -> Plan:
+    """The plan that `make_plan` would make; nothing is written but hashes of raw files that are new."""
+    if frozen:
+        origin = last_origin(folder)
+        base, code = base_copy(folder, origin), folder / "code" / origin.code
+    else:
+        base, code = base_file(study, study_file, root), root
+    known = folder / HASHES
+    sources = open_sources(code, root / "data" / "raw", known if known.is_file() else None)
+    return resolve_jobs(study, jobs, study_file, base, code, sources)
+
+
+def resolve_jobs(
+    study: Study, jobs: list[Job], study_file: Path, base_params: Path, code: Path, sources: Sources
+) -> Plan:
+    """Every job as calls. ParamsError and DataError name the job that cannot be run."""
+    base = read_yaml(base_params)
     phantom: dict[bool, str] = {}
     calls: dict[str, Call] = {}
     ends: dict[str, tuple[str, ...]] = {}
@@ -65,26 +85,7 @@ def make_plan(
             f"{study_file}: {phantom[True]} is scored on the phantom, {phantom[False]} on real images; phantom scores "
             "are never set beside real ones: write two studies"
         )
-    _write(folder, study, origin, ends, calls)
     return Plan(ends, calls, code)
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What calls are made from. code, base: names of the copies below code/ and base/; commit: git's name of them."""
-
-    code: str
-    base: str
-    commit: str
-
-
-def present_origin(base: Path, folder: Path, root: Path) -> Origin:
-    """Copy the sources and the base params as they are now into the study's folder."""
-    read_yaml(base)  # a clear word where there is none
-    digest = sha256_file(base)[:12]
-    (folder / "base").mkdir(parents=True, exist_ok=True)
-    write_bytes(folder / "base" / f"{digest}.yaml", base.read_bytes())
-    return Origin(freeze(root, folder).name, digest, commit_of(root))
 
 
 def last_origin(folder: Path) -> Origin:
@@ -93,45 +94,6 @@ def last_origin(folder: Path) -> Origin:
     if not plan["jobs"]:
         raise ParamsError(f"{folder / PLAN}: expected the plan of an earlier run, found none; leave out --frozen")
     return Origin(plan["code"], plan["base"], plan["commit"])
-
-
-def base_file(study: Study, study_file: Path, root: Path) -> Path:
-    """The params.yaml that the settings of a study change: beside the study if it is there, else the project's."""
-    if "base" not in study.model_fields_set:
-        return root / study.base
-    return study_file.parent / study.base
-
-
-def freeze(root: Path, folder: Path) -> Path:
-    """The folder `code/<hash>` with the packages and dvc.yaml as they are now; copied once per state of the sources."""
-    (folder / "code").mkdir(parents=True, exist_ok=True)
-    temporary = folder / "code" / ".copy.partial"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    for name in COPIED:
-        if (root / name).is_dir():
-            shutil.copytree(root / name, temporary / name, ignore=shutil.ignore_patterns("__pycache__", "*.partial"))
-        elif (root / name).is_file():
-            shutil.copyfile(root / name, temporary / name)
-        else:
-            raise DataError(f"{root / name}: expected the project's sources, found none; run in the project's root")
-    final = folder / "code" / code_hash(temporary)
-    if final.exists():
-        shutil.rmtree(temporary)
-    else:
-        temporary.replace(final)
-    return final
-
-
-def code_hash(root: Path) -> str:
-    """Twelve hex digits over names and contents of the sources below root."""
-    digest = hashlib.sha256()
-    for name in COPIED:
-        files = sorted((root / name).rglob("*")) if (root / name).is_dir() else [root / name]
-        for file in files:
-            if file.is_file() and "__pycache__" not in file.parts and file.suffix != ".partial":
-                digest.update(f"{file.relative_to(root).as_posix()}\0{sha256_file(file)}\0".encode())
-    return digest.hexdigest()[:12]
 
 
 def read_plan(folder: Path) -> dict[str, Any]:
@@ -146,15 +108,16 @@ def _write(
     folder: Path,
     study: Study,
     origin: Origin,
-    ends: Mapping[str, tuple[str, ...]],
-    calls: Mapping[str, Call],
+    plan: Plan,
+    sources: Sources,
 ) -> None:
     content = {
-        "study": study_hash(study),
+        "study": asked_hash(study),
         "code": origin.code,
         "base": origin.base,
         "commit": origin.commit,
-        "jobs": {job: list(names) for job, names in ends.items()},
+        "versions": dict(sources.versions),
+        "jobs": {job: list(names) for job, names in plan.jobs.items()},
         "calls": {
             name: {
                 "stage": call.stage,
@@ -163,7 +126,7 @@ def _write(
                 "inputs": dict(call.inputs),
                 "key": call.key,
             }
-            for name, call in calls.items()
+            for name, call in plan.calls.items()
         },
     }
     write_json(folder / PLAN, content)
@@ -174,24 +137,43 @@ def study_hash(study: Study) -> str:
     return hashlib.sha256(canonical_json(study.model_dump(mode="json")).encode()).hexdigest()
 
 
-def commit_of(root: Path) -> str:
-    """The git commit of the sources, `-dirty` added where tracked files differ from it; `unknown` without git."""
-    command = ["git", "-C", os.fspath(root), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return done.stdout.strip() if done.returncode == 0 else "unknown"
+def asked_hash(study: Study) -> str:
+    """The same over what a run depends on: not over metrics, comparisons and the like, which only the table reads."""
+    asked = study.model_dump(mode="json", include={"grids", "base", "set", "targets"})
+    return hashlib.sha256(canonical_json(asked).encode()).hexdigest()
+
+
+def changes(study: Study, study_file: Path, plan: Mapping[str, Any], root: Path) -> list[str]:
+    """What has changed since the run of a plan, one sentence each; its results are of what was there then."""
+    if not plan["jobs"]:
+        return []
+    found = []
+    if plan["code"] != code_hash(root):
+        found.append("the sources have changed since the last `study run`; another one makes what they touch anew")
+    if plan["base"] != base_hash(base_file(study, study_file, root)):
+        found.append("the base params have changed since the last `study run`; another one makes what they touch anew")
+    if found:
+        found[-1] += ", `--frozen` does not"
+    if plan["study"] != asked_hash(study):
+        found.append("study.yaml asks for something else than at the last `study run`; what it added is not run")
+    return found
 
 
 def study_folder(study: Study, given: Path | None, root: Path) -> Path:
     """Where everything of a study lies: `studies/<name>`, or the folder given. A foreign folder is a ParamsError."""
     folder = (given or root / "studies" / study.name).resolve()
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "code").is_dir())):
+    if folder.exists() and not (folder.is_dir() and ((folder / MARK).is_file() or not any(folder.iterdir()))):
         raise ParamsError(
-            f"{folder}: expected a new or empty folder, or one of a study, found other files; name another"
+            f"{folder}: expected a new or empty folder, or one of a study (with a file {MARK}), found other files; "
+            "name another"
         )
     return folder
+
+
+def open_folder(folder: Path) -> None:
+    """Make the folder of a study, with the mark by which it is known."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
 
 
 def check_root(root: Path) -> None:

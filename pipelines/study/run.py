@@ -7,35 +7,22 @@ children with it, stages publish by rename, and the next run finds what is done 
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from pipelines.study import store
+from pipelines.study.child import POLL_S, Child, End, caught_signals, end_all, end_of, start
 from pipelines.study.graph import Call
 from pipelines.study.hardware import describe_hardware
 from pipelines.study.plan import Plan
+from pipelines.study.spec import Job
 
 GRACE_S = 10.0  # a stage finishes its training step and saves its state within this time
-POLL_S = 0.05
-TETHER = Path(__file__).resolve().parents[1] / "flows" / "tethered.py"
-
-
-@dataclass
-class Child:
-    """A running call. log_start: where its lines begin in log.txt."""
-
-    call: Call
-    process: subprocess.Popen[bytes]
-    started: float
-    log_start: int
+IN_USE = 75  # exit code of a stage whose place another process holds, such as one that is just about to end
+REST_S, PATIENCE_S = 1.0, 30.0  # then it is tried again, until that long after the first time
 
 
 @dataclass
@@ -52,47 +39,60 @@ class Outcome:
 
 
 @dataclass
-class Signals:
-    """The first SIGINT or SIGTERM, kept for the loop to see; a second one ends the children at once."""
+class State:
+    """A run as it stands. locked: call -> when it was first in use elsewhere; resting: call -> when to try it again."""
 
-    number: int | None = None
-    count: int = 0
-
-    def note(self, number: int, _frame: FrameType | None) -> None:
-        self.number = self.number or number
-        self.count += 1
+    plan: Plan
+    folder: Path
+    log: Callable[[str], None]
+    waiting: dict[str, Call]
+    outcome: Outcome
+    running: dict[str, Child] = field(default_factory=dict)
+    locked: dict[str, float] = field(default_factory=dict)
+    resting: dict[str, float] = field(default_factory=dict)
 
 
 def run_plan(
     plan: Plan, folder: Path, raw: Path, workers: int, log: Callable[[str], None], grace_s: float = GRACE_S
 ) -> Outcome:
-    """Run what is not done, in the order of the plan as far as inputs allow; returns what became of each call."""
+    """Run what is not done, in the order of the plan as far as inputs allow; returns what became of each call.
+
+    Whatever goes wrong in here, the children are asked to end and leave a checkpoint first.
+    """
     outcome, hardware = Outcome(), describe_hardware()
     outputs = {name: call.output for name, call in plan.calls.items()}
-    waiting = needed(plan, folder, outcome.done)
-    total = len(waiting)
-    log(f"{total} of {len(plan.calls)} calls are to be run")
-    running: dict[str, Child] = {}
-    with _signals() as signals:
-        while waiting or running:
-            _skip(waiting, outcome, log)
-            for call in [call for call in waiting.values() if outcome.done.issuperset(call.inputs.values())]:
-                if len(running) >= workers or signals.number:
+    state = State(plan, folder, log, needed(plan, folder, outcome.done), outcome)
+    log(f"{len(state.waiting)} of {len(plan.calls)} calls are to be run")
+    with caught_signals() as signals:
+
+        def end(child: Child, ended: End) -> None:
+            _settle(state, child, ended, stopping=True)
+
+        try:
+            while state.waiting or state.running:
+                _skip(state)
+                for call in _ready(state):
+                    if len(state.running) >= workers or signals.number:
+                        break
+                    root = store.open_root(call, folder, outputs, raw)
+                    state.running[call.name] = start(call, root, plan.code, hardware)
+                    del state.waiting[call.name]
+                    left = len(state.waiting) + len(state.running)
+                    log(f"{call.name}: started ({len(state.running)} running, {left} to go)")
+                for child in list(state.running.values()):
+                    if (ended := end_of(child)) is not None:
+                        del state.running[child.call.name]
+                        _settle(state, child, ended, stopping=bool(signals.number))
+                if signals.number:
+                    log(f"{signal.Signals(signals.number).name}: ending {len(state.running)} running calls")
+                    end_all(state.running, end, signals, grace_s)
+                    outcome.signal = signals.number
                     break
-                del waiting[call.name]
-                root = store.open_root(call, folder, outputs, raw)
-                running[call.name] = _start(call, root, plan.code, hardware)
-                log(f"{call.name}: started ({len(outcome.ran)} of {total} done, {len(running)} running)")
-            for child in list(running.values()):
-                if (ended := _ended(child)) is not None:
-                    del running[child.call.name]
-                    _settle(child, *ended, folder, outcome, log, stopping=bool(signals.number))
-            if signals.number:
-                log(f"{signal.Signals(signals.number).name}: ending {len(running)} running calls")
-                _end_all(running, folder, outcome, signals, log, grace_s)
-                outcome.signal = signals.number
-                return outcome
-            time.sleep(POLL_S)
+                time.sleep(POLL_S)
+        except BaseException:
+            with contextlib.suppress(Exception):  # the first error is the one to tell
+                end_all(state.running, end, signals, grace_s)
+            raise
     return outcome
 
 
@@ -107,118 +107,85 @@ def needed(plan: Plan, folder: Path, done: set[str]) -> dict[str, Call]:
         name = pending.pop()
         if name in wanted or name in done:
             continue
-        if store.is_done(store.call_folder(folder, name), plan.calls[name].output):
+        call = plan.calls[name]
+        if store.is_done(store.call_folder(folder, name), call.output, call.inputs):
             done.add(name)
         else:
             wanted.add(name)
-            pending += plan.calls[name].inputs.values()
+            pending += call.inputs.values()
     return {name: call for name, call in plan.calls.items() if name in wanted}
 
 
-def _start(call: Call, root: Path, code: Path, hardware: Mapping[str, Any]) -> Child:
-    store.note_start(root, hardware)
-    threads = str(call.params["runtime"]["threads"])
-    path = [os.fspath(code), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path),
-        "PYTHONUNBUFFERED": "1",
-        **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads),
-    }
-    with (root / store.LOG).open("ab") as log:
-        start = log.seek(0, os.SEEK_END)
-        # -P: what a folder of the call is named must not hide a module
-        process = subprocess.Popen(
-            [sys.executable, "-IS", str(TETHER), str(os.getpid()), sys.executable, "-P", "-m", *call.command],
-            cwd=root,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    return Child(call, process, time.monotonic(), start)
+def preview(plan: Plan, folder: Path, jobs: Iterable[Job]) -> list[str]:
+    """What a run would do: how many calls, and the stages of each job that they are for."""
+    waiting = needed(plan, folder, set())
+    lines = [f"{len(waiting)} of {len(plan.calls)} calls are to be run"]
+    for job in jobs:
+        wanted: set[str] = set()
+        pending = list(plan.jobs[job.id])
+        while pending:
+            name = pending.pop()
+            if name in waiting and name not in wanted:
+                wanted.add(name)
+                pending += waiting[name].inputs.values()
+        stages = [call.stage for name, call in waiting.items() if name in wanted]
+        lines += [f"    {job.label}: {', '.join(stages)}"] if stages else []
+    return lines
 
 
-def _ended(child: Child) -> tuple[int, float, float] | None:
-    """(exit code, wall seconds, CPU seconds) once it has ended."""
-    pid, status, usage = os.wait4(child.process.pid, os.WNOHANG)
-    if pid == 0:
-        return None
-    child.process.returncode = os.waitstatus_to_exitcode(status)  # Popen must not wait for it again
-    return child.process.returncode, time.monotonic() - child.started, usage.ru_utime + usage.ru_stime
+def _ready(state: State) -> list[Call]:
+    now = time.monotonic()
+    return [
+        call
+        for call in state.waiting.values()
+        if state.outcome.done.issuperset(call.inputs.values()) and state.resting.get(call.name, now) <= now
+    ]
 
 
-def _settle(
-    child: Child,
-    code: int,
-    wall: float,
-    cpu: float,
-    folder: Path,
-    outcome: Outcome,
-    log: Callable[[str], None],
-    *,
-    stopping: bool,
-) -> None:
-    call, root = child.call, store.call_folder(folder, child.call.name)
-    store.note_end(root, wall, cpu)
-    if code == 0 and store.is_done(root, call.output):
+def _settle(state: State, child: Child, end: End, *, stopping: bool) -> None:
+    call, outcome, now = child.call, state.outcome, time.monotonic()
+    root = store.call_folder(state.folder, call.name)
+    store.note_end(root, end.wall, end.cpu)
+    if end.code == 0 and store.is_done(root, call.output, call.inputs):
         outcome.done.add(call.name)
         outcome.ran.append(call.name)
-        log(f"{call.name}: done in {wall:.1f} s")
-    elif not stopping:
-        reason = store.last_error(root, code, child.log_start) if code else f"it published no {call.output}"
-        store.note_failure(root, code, reason)
+        state.log(f"{call.name}: done in {end.wall:.1f} s")
+        _renew(state, call.name)
+    elif stopping:
+        pass
+    elif end.code == IN_USE and now < state.locked.setdefault(call.name, now) + PATIENCE_S:
+        state.waiting[call.name] = call
+        state.resting[call.name] = now + REST_S
+        state.log(f"{call.name}: in use by another process; tried again")
+    else:
+        reason = store.last_error(root, end.code, child.log_start) if end.code else f"it published no {call.output}"
+        store.note_failure(root, end.code, reason)
         outcome.failed[call.name] = reason
-        log(f"{call.name}: failed: {reason}")
+        state.log(f"{call.name}: failed: {reason}")
 
 
-def _skip(waiting: dict[str, Call], outcome: Outcome, log: Callable[[str], None]) -> None:
-    """Move calls below a failed one to skipped; the plan has ancestors first, so one pass reaches all of them."""
-    for name, call in list(waiting.items()):
-        above = [maker for maker in call.inputs.values() if maker in outcome.failed or maker in outcome.skipped]
-        if above:
-            outcome.skipped[name] = outcome.skipped.get(above[0], above[0])
-            del waiting[name]
-            log(f"{name}: skipped, since {outcome.skipped[name]} failed")
+def _renew(state: State, made: str) -> None:
+    """A call was made anew, maybe with other bytes: what was made from the older ones, and is read yet, is not done."""
+    read = {name for call in state.waiting.values() for name in call.inputs.values()}
+    for name in read & state.outcome.done:
+        call = state.plan.calls[name]
+        if made in call.inputs.values() and not store.is_done(
+            store.call_folder(state.folder, name), call.output, call.inputs
+        ):
+            state.outcome.done.remove(name)
+            state.waiting[name] = call
+            state.log(f"{name}: made from another {made}; to be run again")
 
 
-def _end_all(
-    running: dict[str, Child],
-    folder: Path,
-    outcome: Outcome,
-    signals: Signals,
-    log: Callable[[str], None],
-    grace_s: float,
-) -> None:
-    """Ask all groups to end at once, wait for their last checkpoint, kill what is left."""
-    for child in running.values():
-        _signal_group(child, signal.SIGTERM)
-    until, asked = time.monotonic() + grace_s, signals.count
-    while running:
-        if time.monotonic() > until or signals.count > asked:
-            for child in running.values():
-                _signal_group(child, signal.SIGKILL)
-        for child in list(running.values()):
-            if (ended := _ended(child)) is not None:
-                _signal_group(child, signal.SIGKILL)  # what it may have left behind
-                del running[child.call.name]
-                _settle(child, *ended, folder, outcome, log, stopping=True)
-        time.sleep(POLL_S)
-
-
-def _signal_group(child: Child, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.process.pid, number)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[Signals]:
-    """Handlers for the time of a run, so that a signal ends it between two steps of the loop and not inside one."""
-    signals = Signals()
-    previous = {number: signal.signal(number, signals.note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield signals
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+def _skip(state: State) -> None:
+    """Move calls below a failed one to skipped."""
+    outcome, found = state.outcome, True
+    while found:
+        found = False
+        for name, call in list(state.waiting.items()):
+            above = [maker for maker in call.inputs.values() if maker in outcome.failed or maker in outcome.skipped]
+            if above:
+                found = True
+                outcome.skipped[name] = outcome.skipped.get(above[0], above[0])
+                del state.waiting[name]
+                state.log(f"{name}: skipped, since {outcome.skipped[name]} failed")

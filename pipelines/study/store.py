@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from pipelines.runtime.artifacts import read_json, verify_folder, write_bytes, write_json
+from pipelines.runtime.artifacts import MANIFEST, read_json, sha256_file, verify_folder, write_bytes, write_json
 from pipelines.runtime.errors import ArtifactError
 from pipelines.study.graph import RAW, Call
 
@@ -50,18 +50,26 @@ def open_root(call: Call, folder: Path, outputs: Mapping[str, str], raw: Path) -
 
 def is_published(root: Path, output: str) -> bool:
     """Whether the call has published its output; its files are not looked at."""
-    return (root / output / "manifest.json").is_file()
+    return (root / output / MANIFEST).is_file()
 
 
-def is_done(root: Path, output: str) -> bool:
-    """Whether the call has published its output, every file as the manifest says."""
+def is_done(root: Path, output: str, inputs: Collection[str] = ()) -> bool:
+    """Whether the call has published its output, every file as the manifest says, from inputs as they are now.
+
+    inputs: places below the root that lead to outputs of other calls. One that has been removed says nothing; one that
+    was made anew with other bytes makes this call's output stale: no stage reads both (pipelines/runtime/stage.py). A
+    stage that notes fewer inputs than it is linked to, as report does, is not judged by them.
+    """
     if not is_published(root, output):
         return False
     try:
-        verify_folder(root / output)
+        noted = verify_folder(root / output).facts.get("inputs", {})
     except ArtifactError:
         return False
-    return True
+    manifests = [root / place / MANIFEST for place in inputs]
+    return len(noted) != len(manifests) or all(
+        sha256_file(manifest) in noted.values() for manifest in manifests if manifest.is_file()
+    )
 
 
 def note_start(root: Path, hardware: Mapping[str, Any]) -> None:
@@ -76,15 +84,21 @@ def note_end(root: Path, wall: float, cpu: float) -> None:
     """Add what an attempt took, seconds; cpu: user and system time of the process and the children it waited for."""
     before = read_seconds(root)
     total = {"wall": round(before["wall"] + wall, 2), "cpu": round(before["cpu"] + cpu, 2)}
-    write_json(root / SECONDS, {**before, **total, "attempts": before["attempts"] + 1, "open": False})
+    write_json(root / SECONDS, {**before, **total, "open": False})
 
 
 def read_seconds(root: Path) -> dict[str, Any]:
-    """wall and cpu of all measured attempts, seconds; attempts; unmeasured: attempts killed with the study."""
-    if (root / SECONDS).is_file():
-        found: dict[str, Any] = read_json(root / SECONDS)
-        return found
-    return {"wall": 0.0, "cpu": 0.0, "attempts": 0, "unmeasured": 0, "open": False, "hardware": {}}
+    """wall and cpu of all measured attempts, seconds; unmeasured: attempts killed with the study, or whose record was
+    damaged; hardware: of the last attempt.
+    """
+    empty = {"wall": 0.0, "cpu": 0.0, "unmeasured": 0, "open": False, "hardware": {}}
+    if not (root / SECONDS).is_file():
+        return empty
+    try:
+        found = read_json(root / SECONDS)
+    except ArtifactError:
+        found = {}
+    return found if isinstance(found, dict) and empty.keys() <= found.keys() else {**empty, "unmeasured": 1}
 
 
 def note_failure(root: Path, code: int, reason: str) -> None:
@@ -94,7 +108,12 @@ def note_failure(root: Path, code: int, reason: str) -> None:
 
 def read_failure(root: Path) -> str | None:
     """The reason of the last attempt's failure; None where it did not fail."""
-    return str(read_json(root / FAILED)["reason"]) if (root / FAILED).is_file() else None
+    if not (root / FAILED).is_file():
+        return None
+    try:
+        return str(read_json(root / FAILED)["reason"])
+    except (ArtifactError, KeyError, TypeError):
+        return f"see {root / LOG}"
 
 
 def last_error(root: Path, code: int, start: int = 0) -> str:

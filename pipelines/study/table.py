@@ -9,7 +9,7 @@ from typing import Any
 
 from pipelines.runtime.artifacts import canonical_json, write_bytes, write_csv, write_json
 from pipelines.study.gather import Row, gather_rows, matches, paired, partner, values_of, view_of
-from pipelines.study.plan import code_hash, read_plan, study_hash
+from pipelines.study.plan import changes, open_folder, read_plan, study_hash
 from pipelines.study.render import flat_rows, markdown
 from pipelines.study.spec import Job, Selector, Study
 from pipelines.study.statistics import gain, holm, score
@@ -17,18 +17,13 @@ from pipelines.study.statistics import gain, holm, score
 Record = dict[str, Any]
 
 
-def write_table(study: Study, jobs: Sequence[Job], folder: Path, root: Path) -> list[str]:
+def write_table(study: Study, jobs: Sequence[Job], file: Path, folder: Path, root: Path) -> list[str]:
     """Write the three files into the study's folder; returns the lines to print: the page and where the files are."""
     plan = read_plan(folder)
     table = build_table(study, jobs, plan, folder)
-    if plan["jobs"] and plan["code"] != code_hash(root):
-        table["notes"].append(
-            "the sources have changed since the run of these rows; `study run` makes them anew, `--frozen` does not"
-        )
-    if plan["jobs"] and plan["study"] != study_hash(study):
-        table["notes"].append("study.yaml has changed since the last `study run`; what it added is not run")
+    table["notes"] += changes(study, file, plan, root)
     page = markdown(table)
-    (folder / "code").mkdir(parents=True, exist_ok=True)  # the mark of a study's folder
+    open_folder(folder)
     columns, lines = flat_rows(table)
     write_json(folder / "table.json", table)
     write_csv(folder / "table.csv", lines, columns)

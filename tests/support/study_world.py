@@ -66,7 +66,7 @@ stages:
 # A stage of the standard library alone. It is told what to do by files in $ORDERS and notes there what it did; asked to
 # end, it leaves a checkpoint as a training does.
 WORK = """\
-import hashlib, json, os, pathlib, re, signal, sys, time
+import hashlib, json, os, pathlib, re, shutil, signal, sys, time
 stage, output = sys.argv[1:]
 orders, out = pathlib.Path(os.environ["ORDERS"]), pathlib.Path(output)
 state = pathlib.Path(".state/step")
@@ -84,11 +84,23 @@ for name in (stage, pathlib.Path.cwd().name):
     todo = (orders / name).read_text().split(maxsplit=1) if (orders / name).exists() else []
     if todo and todo[0] == "sleep" and not state.exists():
         time.sleep(float(todo[1]))
+    if todo and todo[0] == "once":  # as with a place that another process holds
+        (orders / name).unlink()
+        sys.exit(int(todo[1]))
     if todo and todo[0] == "fail":
         sys.exit(f"{stage}: error: {todo[1]}")
+inputs, notes = {}, {}
 for link in [p for p in pathlib.Path().rglob("*") if p.is_symlink()]:
     assert link.is_dir(), link
+    if (link / "manifest.json").exists():
+        text = (link / "manifest.json").read_bytes()
+        inputs[str(link)] = hashlib.sha256(text).hexdigest()
+        notes[str(link)] = json.loads(text)["facts"]["inputs"]
+for link, theirs in notes.items():
+    if any(inputs.get(name, digest) != digest for name, digest in theirs.items()):
+        sys.exit(f"{stage}: error: {link}: expected to be made from its inputs as they are now")
 dataset = re.search(r"^dataset: (\\w+)", pathlib.Path("params.yaml").read_text(), re.M)[1]
+shutil.rmtree(out, ignore_errors=True)
 out.mkdir(parents=True)
 if stage.startswith("evaluate"):
     arm, seed = out.name.split("-")
@@ -97,9 +109,10 @@ if stage.startswith("evaluate"):
     row = "{0},g{0},benign,,false,lesion,direct,,,0.1,{1}\\n"
     (out / "per_case.csv").write_text(head + "".join(row.format(case, score) for case in "abc"))
 else:
-    (out / "value.txt").write_text(stage)
+    salt = orders / "salt"
+    (out / "value.txt").write_text(stage + (salt.read_text() if salt.exists() else ""))
 files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in out.iterdir()}
-facts = {"dataset": dataset, "device": "cpu"}
+facts = {"dataset": dataset, "device": "cpu", "inputs": inputs, "versions": {}}
 (out / "manifest.json").write_text(json.dumps({"facts": facts, "files": files}))
 note("end")
 """
@@ -204,12 +217,11 @@ def write_results(
 
     results: any name -> (job, its rows).
     """
-    plan: dict[str, Any] = {"study": "s" * 64, "code": "c" * 12, "base": "b" * 12, "commit": "unknown"}
+    plan: dict[str, Any] = {"study": "s" * 64, "code": "c" * 12, "base": "b" * 12, "commit": "unknown", "versions": {}}
     plan |= {"jobs": {}, "calls": {}}
     spent = {
         "wall": 120.0,
         "cpu": 60.0,
-        "attempts": 1,
         "unmeasured": 0,
         "open": False,
         "hardware": {"cpu": "Toy", "cores": 2},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ import pytest
 import yaml
 
 from pipelines.params.loader import parse_params, read_yaml
-from pipelines.runtime.errors import DataError, ParamsError
-from pipelines.study.graph import Call, Sources, calls_for, hash_files, items_of, list_raw, open_sources, resolve
+from pipelines.runtime.errors import ParamsError
+from pipelines.study.graph import Call, Sources, calls_for, items_of, open_sources, resolve
 from tests.support.workspaces import ROOT, smoke_params
 
 STAGES = read_yaml(ROOT / "dvc.yaml")["stages"]
@@ -37,7 +36,7 @@ def calls(
     def hashed(name: str) -> str:
         return "other" if name == changed else "same"
 
-    found, _ = calls_for(parse_params(tree, "test"), targets, Sources(STAGES, hashed, hashed))
+    found, _ = calls_for(parse_params(tree, "test"), targets, Sources(STAGES, hashed, hashed, {}))
     return {call.stage: call for call in found.values()}
 
 
@@ -164,38 +163,28 @@ def test_a_matrix_is_a_product_and_an_empty_list_gives_nothing() -> None:
         items_of("s", {**stage, "cmd": "make it"}, {"arms": ["a"]})
 
 
-def test_contents_of_code(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "x.py").write_text("1")
-    before = hash_files(tmp_path / "a")
-    (tmp_path / "a" / "__pycache__").mkdir()
-    (tmp_path / "a" / "__pycache__" / "x.pyc").write_text("1")
-    assert hash_files(tmp_path / "a") == before
-    (tmp_path / "a" / "x.py").rename(tmp_path / "a" / "y.py")
-    assert hash_files(tmp_path / "a") != before
-    with pytest.raises(DataError, match="expected a dependency"):
-        hash_files(tmp_path / "b")
+def test_what_no_key_would_hang_on_is_refused() -> None:
+    def with_dep(dep: str) -> dict[str, Call]:
+        stages = {**STAGES, "split": {**STAGES["split"], "deps": [*STAGES["split"]["deps"], dep]}}
+        params = parse_params(yaml.safe_load(smoke_params()), "test")
+        return calls_for(params, ("split",), Sources(stages, lambda _: "", lambda _: "", {}))[0]
+
+    # a folder above outputs whose matrix is empty here, and one below it
+    assert [call.stage for call in with_dep("data/unlabeled").values()] == ["prepare", "split"]
+    assert len(with_dep("data/unlabeled/stu")) == 2
+    for dep in ("docs/prices.csv", "data/unlabelled", "params.yaml", "results/real-0/per_case.csv"):
+        with pytest.raises(ParamsError, match=f"split: {dep}: expected sources"):
+            with_dep(dep)
 
 
-def test_raw_folders_are_known_by_place_names_sizes_and_times(tmp_path: Path) -> None:
-    folder = tmp_path / "set"
-    folder.mkdir()
-    (folder / "a.png").write_text("1")
-    found = [list_raw(folder)]
-    (tmp_path / "link").symlink_to(folder)
-    assert list_raw(tmp_path / "link") == found[0]
-    os.utime(folder / "a.png", ns=(1, 1))
-    found.append(list_raw(folder))
-    (folder / "a.png").write_text("22")
-    os.utime(folder / "a.png", ns=(1, 1))
-    found.append(list_raw(folder))
-    (folder / "b.png").write_text("1")
-    found.append(list_raw(folder))
-    folder.rename(tmp_path / "moved")
-    found.append(list_raw(tmp_path / "moved"))
-    assert len(set(found)) == 5
-    with pytest.raises(DataError, match="expected the dataset as published"):
-        list_raw(folder)
+def test_another_version_of_a_package_changes_every_key() -> None:
+    params = parse_params(yaml.safe_load(smoke_params()), "test")
+    keys = [
+        {call.key for call in calls_for(params, ("pool",), Sources(STAGES, str, str, {"torch": version}))[0].values()}
+        for version in ("2.0", "2.0", "2.1")
+    ]
+    assert keys[0] == keys[1]
+    assert not keys[0] & keys[2]
 
 
 def test_sources_hash_the_folder_they_are_given(tmp_path: Path) -> None:

@@ -8,11 +8,15 @@ import shutil
 import signal
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipelines.runtime.process import hold_lock
-from pipelines.study.__main__ import main
+from pipelines.study import store
+from pipelines.study.__main__ import FROZEN, main
+from pipelines.study.graph import Call
+from pipelines.study.plan import open_folder
 from tests.support.study_world import events, make_project, run_study, started_study, wait_for, write_study
 from tests.support.workspaces import processes_in, wait_until_gone
 
@@ -77,10 +81,10 @@ def test_a_killed_run_goes_on_and_runs_no_call_twice(project: Path) -> None:
     for name, times in begun.items():
         if name.startswith("segment-"):
             found = json.loads((store / name / "seconds.json").read_text())
-            assert (found["attempts"], found["unmeasured"], found["open"]) == (1, times - 1, False)
+            assert (found["unmeasured"], found["open"]) == (times - 1, False)
 
 
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_signal_ends_the_children_with_a_checkpoint(project: Path, number: int, expected: int) -> None:
     study = write_study(project)
     (project / "orders" / "segment").write_text("sleep 60")
@@ -96,6 +100,96 @@ def test_a_signal_ends_the_children_with_a_checkpoint(project: Path, number: int
     code, printed = run_study(project, "run", str(study))
     assert code == 0, printed
     assert sorted(events(project, "resume")) == sorted(events(project, "checkpoint"))
+
+
+def test_an_error_of_the_scheduler_ends_the_children_with_a_checkpoint(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = write_study(project)
+    (project / "orders" / "segment").write_text("sleep 60")
+    begin = store.open_root
+
+    def no_space(call: Call, *rest: Any) -> Path:
+        if call.stage != "segment" or not list((project / "studies" / "toy" / "store").glob("segment-*")):
+            return begin(call, *rest)
+        wait_for(project, "begin", "segment")
+        raise OSError(28, "No space left on device", "params.yaml")
+
+    monkeypatch.setattr(store, "open_root", no_space)
+    code, printed = run_study(project, "run", str(study), "--workers", "2")
+    assert (code, "params.yaml: No space left on device" in printed) == (1, True), printed
+    assert len(events(project, "checkpoint")) == 1
+
+
+def test_a_run_whose_reader_has_gone_goes_on(project: Path) -> None:
+    study = write_study(project, grids=[{"axes": {"arm": ["supervised"], "seed": [0]}}])
+    (project / "orders" / "prepare").write_text("sleep 1")
+    with started_study(project, "run", str(study)) as process:
+        wait_for(project, "begin", "prepare")
+        assert process.stdout is not None
+        process.stdout.close()
+        process.wait(timeout=120)
+    assert process.returncode == 0
+    assert len(events(project, "end")) == 4
+
+
+def test_a_stage_whose_place_is_in_use_is_tried_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = write_study(project, grids=[{"axes": {"arm": ["supervised"], "seed": [0]}}], targets=["split"])
+    (project / "orders" / "split").write_text("once 75")
+    monkeypatch.setattr("pipelines.study.run.REST_S", 0.05)
+    code, printed = run_study(project, "run", str(study))
+    assert (code, printed.count("in use by another process")) == (0, 1), printed
+    assert stages(events(project, "begin")) == {"prepare": 1, "split": 2}
+    shutil.rmtree(project / "studies")
+    (project / "orders" / "split").write_text("once 75")
+    monkeypatch.setattr("pipelines.study.run.PATIENCE_S", -1.0)
+    assert run_study(project, "run", str(study))[0] == 1
+
+
+def test_a_preview_names_what_a_run_would_do(project: Path) -> None:
+    study = write_study(project, grids=[{"axes": {"arm": ["supervised"], "seed": [0]}}])
+    code, printed = run_study(project, "run", str(study), "--dry-run")
+    assert code == 0
+    assert printed.splitlines() == [
+        "study: 4 of 4 calls are to be run",
+        "study:     arm=supervised seed=0: prepare, split, segment, evaluate",
+    ]
+    assert not (project / "studies").exists()
+    assert run_study(project, "run", str(study))[0] == 0
+    write_study(project, grids=[{"axes": {"arm": ["supervised"], "seed": [0, 1]}}])
+    assert run_study(project, "run", str(study), "--dry-run")[1].splitlines() == [
+        "study: 2 of 6 calls are to be run",
+        "study:     arm=supervised seed=1: segment, evaluate",
+    ]
+    assert len(events(project, "begin")) == 4
+
+
+def test_frozen_sources_that_are_gone_are_an_error_and_no_loop(project: Path) -> None:
+    study = write_study(project, grids=[{"axes": {"arm": ["supervised"], "seed": [0]}}], targets=["prepare"])
+    assert run_study(project, "run", str(study))[0] == 0
+    (code,) = (project / "studies" / "toy" / "code").iterdir()  # the made-up project has no pipelines.study
+    code_of_run, printed = run_study(project, "run", str(study), "--frozen")
+    assert (code_of_run, "leave out --frozen" in printed) == (1, True), printed
+    (code / "pipelines" / "study").mkdir()
+    (code / "pipelines" / "study" / "__main__.py").write_text("")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FROZEN, "1")  # it has been stepped into once and did not arrive
+        assert run_study(project, "run", str(study), "--frozen")[0] == 1
+        assert FROZEN not in os.environ
+
+
+def test_what_was_made_from_lost_bytes_is_made_again(project: Path) -> None:
+    study = write_study(project, grids=[{"axes": {"arm": ["supervised"], "seed": [0]}}])
+    assert run_study(project, "run", str(study))[0] == 0
+    store = project / "studies" / "toy" / "store"
+    for stage in ("prepare", "segment", "evaluate"):
+        shutil.rmtree(next(store.glob(f"{stage}-*")))
+    (project / "orders" / "salt").write_text("other bytes this time")
+    code, printed = run_study(project, "run", str(study))
+    assert code == 0, printed
+    assert "3 of 4 calls are to be run" in printed
+    assert stages(events(project, "end")) == {"prepare": 2, "split": 2, "segment": 2, "evaluate": 2}
+    assert "0 of 4 calls are to be run" in run_study(project, "run", str(study))[1]
 
 
 def test_a_failed_call_sinks_what_needs_it_and_no_more(project: Path) -> None:
@@ -141,7 +235,7 @@ def test_an_edit_of_the_sources_makes_new_calls_for_what_it_touches(project: Pat
     assert run_study(project, "run", str(study))[0] == 0
     assert len(events(project, "end")) == 4
     (project / "segmentation" / "systems" / "unet.py").write_text("other = 1\n")
-    assert "the sources have changed" in run_study(project, "table", str(study))[1]
+    assert "the sources have changed" in run_study(project, "status", str(study))[1]
     assert run_study(project, "run", str(study))[0] == 0
     assert stages(events(project, "end")) == {"prepare": 1, "split": 1, "segment": 2, "evaluate": 2}
     assert len(list((project / "studies" / "toy" / "store").iterdir())) == 6
@@ -159,7 +253,7 @@ def test_edits_during_a_run_change_nothing_in_it(project: Path) -> None:
 
 def test_a_second_run_of_the_folder_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = write_study(project)
-    (project / "studies" / "toy" / "code").mkdir(parents=True)
+    open_folder(project / "studies" / "toy")
     with hold_lock(project / "studies" / "toy" / "run.lock", "first"):
         assert main(["run", str(study)], project) == 75
     assert f"held by process {os.getpid()}" in capsys.readouterr().err

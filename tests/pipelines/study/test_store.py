@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.params.loader import load_params
-from pipelines.runtime.artifacts import write_manifest
+from pipelines.runtime.artifacts import sha256_file, write_manifest
 from pipelines.study import store
 from pipelines.study.graph import Call
 from pipelines.study.hardware import cpu_model, describe_hardware, gpu_model
@@ -53,6 +53,30 @@ def test_done_means_every_file_is_as_the_manifest_says(tmp_path: Path) -> None:
     assert not store.is_done(tmp_path, "out")
 
 
+def test_what_was_made_from_other_inputs_than_those_that_are_there_is_not_done(tmp_path: Path) -> None:
+    for name in ("in", "out"):
+        (tmp_path / name).mkdir()
+    write_manifest(tmp_path / "in", dataset="busi")
+    write_manifest(tmp_path / "out", inputs={"prepared": sha256_file(tmp_path / "in" / "manifest.json")})
+    assert store.is_done(tmp_path, "out", ["in"])
+    (tmp_path / "in" / "value").write_text("made anew")
+    write_manifest(tmp_path / "in", dataset="busi")
+    assert not store.is_done(tmp_path, "out", ["in"])
+    assert store.is_done(tmp_path, "out", ["in", "results/x"])  # as report, which notes fewer than it reads
+    (tmp_path / "in" / "manifest.json").unlink()
+    assert store.is_done(tmp_path, "out", ["in"])  # removed to make room
+
+
+def test_a_damaged_record_counts_as_an_attempt_that_nobody_measured(tmp_path: Path) -> None:
+    store.note_start(tmp_path, {})
+    (tmp_path / "seconds.json").write_text("{")
+    store.note_end(tmp_path, 2.0, 1.0)
+    found = store.read_seconds(tmp_path)
+    assert (found["wall"], found["unmeasured"], found["open"]) == (2.0, 1, False)
+    (tmp_path / "failed.json").write_text("{")
+    assert "log.txt" in str(store.read_failure(tmp_path))
+
+
 def test_seconds_add_up_and_a_lost_attempt_is_counted(tmp_path: Path) -> None:
     store.note_start(tmp_path, {"cpu": "x"})
     store.note_end(tmp_path, 10.0, 4.0)
@@ -62,7 +86,6 @@ def test_seconds_add_up_and_a_lost_attempt_is_counted(tmp_path: Path) -> None:
     assert store.read_seconds(tmp_path) == {
         "wall": 12.5,
         "cpu": 5.0,
-        "attempts": 2,
         "unmeasured": 1,
         "open": False,
         "hardware": {"cpu": "y"},
