@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,28 +13,36 @@ import numpy as np
 
 from pipelines.runtime.artifacts import read_csv, read_manifest, verify_folder
 from pipelines.runtime.errors import ArtifactError, ParamsError
-from pipelines.runtime.per_case import scored
+from pipelines.runtime.per_case import COMPONENT_LIMIT, lesion_free, scored
 from pipelines.study import store
-from pipelines.study.spec import FOREGROUND, MODE, SEED, Job, Selector, text_of
+from pipelines.study.naming import FOREGROUND, MODE, SEED, means, text_of
+from pipelines.study.spec import Job, Selector
 
 CaseRows = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One evaluated segmenter. training: seconds.json of its training; device: where that ran."""
+    """One evaluated segmenter. training: seconds.json of its training; made: `evaluation`, `training` -> facts of the
+    manifest, with device and versions.
+    """
 
     dataset: str
     tables: Mapping[tuple[str, str], CaseRows]  # (mode, foreground) -> rows of per_case.csv; primary mode first
     training: Mapping[str, Any]
-    device: str
+    made: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def device(self) -> str:
+        """Where it was trained; where it was evaluated, if its training has been removed."""
+        return str((self.made.get("training") or self.made.get("evaluation", {})).get("device", ""))
 
 
 @dataclass(frozen=True)
 class Row:
     """Jobs that differ by seed alone (and by the pooled axis). axes: without these two. cells: part -> seed -> cell.
 
-    asked: seeds of the file. missing: label of a job -> `not run` or why it failed.
+    asked: seeds of the file. missing: label of a job -> `not run`, why it failed, or how it is damaged.
     """
 
     axes: Mapping[str, str]
@@ -86,10 +96,27 @@ def _row(axes: dict[str, str], jobs: list[Job], plan: Mapping[str, Any], folder:
             raise ParamsError(f"{job.source}: two jobs of seed {job.seed} in the row {axes}; make what differs an axis")
         state = job_state(plan, job, folder)
         if state == "done":
-            part[job.seed] = load_cell(plan, job, folder)
-        else:
+            try:
+                part[job.seed] = load_cell(plan, job, folder)
+            except ArtifactError as error:
+                state = _damage(str(error))
+        if state == "done" and not _same_images(part[job.seed], next(iter(part.values()))):
+            del part[job.seed]
+            state = _damage(f"its test images are not those of seed {next(iter(part))}")
+        if state != "done":
             missing[job.label] = state
     return Row(axes, tuple(dict.fromkeys(job.seed for job in jobs)), cells, missing)
+
+
+def _damage(text: str) -> str:
+    return f"damaged: {re.split('[;:,] run ', text)[0]}; run the study again"
+
+
+def _same_images(cell: Cell, other: Cell) -> bool:
+    return all(
+        {each["case"] for each in cell.tables[view]} == {each["case"] for each in other.tables[view]}
+        for view in cell.tables.keys() & other.tables.keys()
+    )
 
 
 def load_cell(plan: Mapping[str, Any], job: Job, folder: Path) -> Cell:
@@ -97,7 +124,7 @@ def load_cell(plan: Mapping[str, Any], job: Job, folder: Path) -> Cell:
     calls = plan["calls"]
     for name in plan["jobs"][job.id]:
         results = store.call_folder(folder, name) / calls[name]["output"]
-        if (results / "per_case.csv").is_file():
+        if "per_case.csv" in read_manifest(results).files:
             break
     else:
         raise ParamsError(f"{job.source}: targets: a table needs per_case.csv; add `evaluate`")
@@ -105,15 +132,16 @@ def load_cell(plan: Mapping[str, Any], job: Job, folder: Path) -> Cell:
     tables: dict[tuple[str, str], CaseRows] = {}
     for row in read_csv(results / "per_case.csv"):
         tables.setdefault((row["mode"], row["foreground"]), []).append(row)
-    trained = [place for place in calls[name]["inputs"] if place.startswith("models/segmenter/")]
     training: Mapping[str, Any] = {}
-    device = str(facts.get("device", ""))
-    for place in trained:
-        root = store.call_folder(folder, calls[name]["inputs"][place])
-        if not store.is_published(root, place):  # removed to make room
-            continue
-        training, device = store.read_seconds(root), str(read_manifest(root / place).facts.get("device", device))
-    return Cell(facts["dataset"], tables, training, device)
+    made = {"evaluation": facts}
+    for place, maker in calls[name]["inputs"].items():
+        root = store.call_folder(folder, maker)
+        # a segmenter may have been removed to make room, or be half removed
+        if place.startswith("models/segmenter/") and store.is_published(root, place):
+            with contextlib.suppress(ArtifactError):
+                made["training"] = read_manifest(root / place).facts
+                training = store.read_seconds(root)
+    return Cell(facts["dataset"], tables, training, made)
 
 
 def job_state(plan: Mapping[str, Any], job: Job, folder: Path) -> str:
@@ -153,9 +181,7 @@ def values_of(row: Row, view: tuple[str, str], metric: str, seeds: Sequence[int]
         dataset = cells[seeds[0]].dataset
         for each in scored(tables[0].values(), metric):
             case = each["case"]
-            if any(case not in table for table in tables):
-                raise ArtifactError(f"{row.axes}: test image {case!r} is not scored in every seed; run the study again")
-            texts = [table[case][metric] for table in tables]
+            texts = [table[case].get(metric, "") for table in tables]
             if all(texts):
                 images.append((dataset, part, case))
                 groups.append(f"{dataset}/{each['group']}")
@@ -173,24 +199,25 @@ def paired(first: Values, second: Values) -> tuple[np.ndarray, np.ndarray, list[
     return first.table[here], second.table[there], [first.groups[place] for place in here]
 
 
-def matches(row: Row, selector: Selector) -> bool:
-    """Whether a row has the labels that a selector names."""
-    return all(
-        row.axes.get(name) == text_of(value) for name, value in selector.items() if name not in (MODE, FOREGROUND)
-    )
+def free_of_lesions(row: Row, view: tuple[str, str]) -> tuple[int, float | None]:
+    """(test images without a lesion; over them and the seeds, the share with a false lesion: a connected component of
+    more than COMPONENT_LIMIT of the image).
+    """
+    tables = [[lesion_free(cells[seed].tables[view]) for seed in row.seeds] for cells in row.cells.values()]
+    found = [float(each["largest_component"]) > COMPONENT_LIMIT for part in tables for table in part for each in table]
+    return sum(len(part[0]) for part in tables), float(np.mean(found)) if found else None
 
 
-def partner(row: Row, selector: Selector, rows: Iterable[Row], named: Iterable[str], source: str) -> Row | None:
-    """The row that a selector names for this one: equal on all axes that both have and that `named` does not hold.
+def partner(row: Row, selector: Selector, rows: Iterable[Row], source: str) -> Row | None:
+    """The row that a selector names for this one: equal on all axes that both have and that it leaves open.
 
     None where there is none; ParamsError where several are meant.
     """
-    free = set(named)
 
     def same(other: Row) -> bool:
-        return all(other.axes[name] == row.axes[name] for name in row.axes.keys() & other.axes.keys() - free)
+        return all(other.axes[name] == row.axes[name] for name in row.axes.keys() & other.axes.keys() - selector.keys())
 
-    found = [other for other in rows if matches(other, selector) and same(other)]
+    found = [other for other in rows if means(selector, other.axes) and same(other)]
     if len(found) > 1:
         raise ParamsError(
             f"{source}: {selector} means several rows, such as {found[0].axes} and {found[1].axes}; name more"
@@ -198,14 +225,13 @@ def partner(row: Row, selector: Selector, rows: Iterable[Row], named: Iterable[s
     return found[0] if found else None
 
 
-def view_of(row: Row, selector: Selector, default: tuple[str, str] | None) -> tuple[str, str] | None:
-    """(mode, foreground) by a selector; else the one asked for if the row has it, else its primary one."""
-    wanted = {name: str(selector[name]) for name in (MODE, FOREGROUND) if name in selector}
-    found = [
-        view for view in row.views if all({MODE: view[0], FOREGROUND: view[1]}[name] == wanted[name] for name in wanted)
-    ]
-    if default is not None:
-        found = [view for view in found if view[1] == default[1]]
-        if default in found:
-            return default
+def view_of(row: Row, selector: Selector, foreground: str, mode: str | None = None) -> tuple[str, str] | None:
+    """The view of a class: in the mode that a selector names; else in this mode, if the row has it; else its primary
+    one. None where the row has no such view.
+    """
+    found = [view for view in row.views if view[1] == foreground == text_of(selector.get(FOREGROUND, foreground))]
+    if MODE in selector:
+        found = [view for view in found if view[0] == text_of(selector[MODE])]
+    if mode is not None and (mode, foreground) in found:
+        return mode, foreground
     return found[0] if found else None

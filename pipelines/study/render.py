@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pipelines.runtime.per_case import COMPONENT_LIMIT
+from pipelines.study.columns import flat_columns, title
+
 NOT_RUN = "not run"
-TITLES = {"dice": "Dice", "iou": "IoU", "hd95": "HD95, px", "assd": "ASSD, px", "ece": "ECE", "brier": "Brier"}
-TITLES |= {"ece_box": "ECE, box", "brier_box": "Brier, box", "hd95_mm": "HD95, mm", "assd_mm": "ASSD, mm"}
-TITLES |= {"error_auroc": "AUROC of errors", "error_auroc_box": "AUROC of errors, box"}
 Record = Mapping[str, Any]
 
 
 def markdown(table: Record) -> str:
     """The whole page. A cell that was not run says so; the first metric is the primary one."""
+    origin = [f"{name} {table[key] or NOT_RUN}" for name, key in (("sources", "code"), ("base params", "base"))]
     lines = [f"# {table['name']}", ""]
-    lines += [f"Study {table['study'][:12]}, sources {table['code'] or NOT_RUN}, commit {table['commit'] or NOT_RUN}."]
+    lines += [f"Study {table['study'][:12]}, {', '.join(origin)}, commit {table['commit'] or NOT_RUN}."]
     lines += [_machine(each) for each in table["hardware"]]
     lines += [
         "Scores are means over images of means over seeds, ± their standard deviation over seeds; in parentheses 95% "
@@ -23,13 +24,44 @@ def markdown(table: Record) -> str:
         *[f"Note: {note}." for note in table["notes"]],
         "",
         *_grid(table),
+        *_below(table),
     ]
     if table["comparisons"]:
         lines += ["", f"## Comparisons, {title(table['metrics'][0])}", "", *_comparisons(table)]
-    failures = [(label, state) for label, state in missing(table).items() if state.startswith("failed")]
-    if failures:
-        lines += ["", "## Failed", "", *[f"- {label}: {state.removeprefix('failed: ')}" for label, state in failures]]
+        lines += ["", _family(table["families"]["compare"])]
+    lost = missing(table)
+    for head, word in (("Failed", "failed: "), ("Damaged", "damaged: ")):
+        named = [f"- {label}: {state.removeprefix(word)}" for label, state in lost.items() if state.startswith(word)]
+        lines += ["", f"## {head}", "", *named] if named else []
     return "\n".join(lines) + "\n"
+
+
+def _below(table: Record) -> Iterator[str]:
+    """What must be read beside the rows."""
+    shown = [row for row in table["rows"] if row["mode"] is not None]
+    notes = []
+    if table["reference"]:
+        notes.append(_family(table["families"]["reference"]))
+    if any(row["done"] == 1 for row in shown):
+        notes.append(
+            "Rows of one seed: their bounds are over groups alone; what another training changes is not known."
+        )
+    if any(row["lesion_free"] for row in shown):
+        notes.append(
+            "Lesion-free: test images without a lesion; false lesion: the share of them (and of the seeds) with a "
+            f"connected component of more than {COMPONENT_LIMIT:.1%} of the image."
+        )
+    for note in notes:
+        yield from ("", note)
+
+
+def _family(family: Record) -> str:
+    missing = family["planned"] - family["there"]
+    rest = f", of which {missing} are not there yet and count as p = 1" if missing else ""
+    return (
+        "p: Wilcoxon's signed-rank test over groups, of these trained networks, not of another training; after Holm "
+        f"over all {family['planned']} planned comparisons{rest}."
+    )
 
 
 def missing(table: Record) -> dict[str, str]:
@@ -40,14 +72,7 @@ def missing(table: Record) -> dict[str, str]:
 def flat_rows(table: Record) -> tuple[list[str], list[dict[str, Any]]]:
     """(columns, rows) of table.csv: axes, counts, then mean, sd, low and high of each metric and of its gain."""
     axes = axis_names(table)
-    columns = [*axes, "mode", "foreground", "state", "seeds", "asked", "leaked"]
-    columns += ["wall_minutes", "cpu_minutes", "unmeasured", "device"]
-    for metric in table["metrics"]:
-        columns += [f"{metric}_{part}" for part in ("mean", "sd", "low", "high", "images", "groups")]
-    for metric in table["metrics"]:
-        columns += [
-            f"gain_{metric}_{part}" for part in ("mean", "low", "high", "p", "p_holm", "images", "groups", "seeds")
-        ]
+    columns = [*axes, *flat_columns(table["metrics"])]
     return columns, [_flat(row, axes, columns) for row in table["rows"]]
 
 
@@ -55,27 +80,28 @@ def _flat(row: Record, axes: list[str], columns: list[str]) -> dict[str, Any]:
     flat: dict[str, Any] = dict.fromkeys(columns)
     flat |= {name: row["axes"].get(name) for name in axes}
     flat |= {"mode": row["mode"], "foreground": row["foreground"], "seeds": row["done"], "asked": row["asked"]}
-    flat["state"] = NOT_RUN if row["mode"] is None else "done" if row["done"] == row["asked"] else "partly done"
+    flat |= {"state": _state(row), "gain_missing": row["why"]}
     if row["mode"] is None:
         return flat
     spent = row["training"]
     flat |= {key: spent[key] for key in ("wall_minutes", "cpu_minutes", "unmeasured")}
-    flat |= {"leaked": row["leaked"], "device": " ".join(spent["devices"])}
+    flat |= {key: row[key] for key in ("leaked", "lesion_free", "false_lesion")}
+    flat["device"] = " ".join(spent["devices"])
     for prefix, block in (("", row["metrics"]), ("gain_", row["gain"] or {})):
         for metric, found in block.items():
-            flat |= {f"{prefix}{metric}_{part}": value for part, value in (found or {}).items()}
+            flat |= {f"{prefix}{metric}_{part}": value for part, value in (found or {}).items() if value is not None}
     return flat
+
+
+def _state(row: Record) -> str:
+    if row["mode"] is not None:
+        return "done" if row["done"] == row["asked"] else "partly done"
+    return next((state for state in row["missing"].values() if state.startswith("damaged")), NOT_RUN)
 
 
 def axis_names(table: Record) -> list[str]:
     """All axes in the order in which the rows first have them."""
     return list(dict.fromkeys(name for row in table["rows"] for name in row["axes"]))
-
-
-def title(metric: str) -> str:
-    """The head of a metric's column."""
-    native = metric.endswith("_native")
-    return TITLES.get(metric.removesuffix("_native"), metric) + (", native" if native else "")
 
 
 def number(metric: str, value: float | None, *, sign: bool = False) -> str:
@@ -89,9 +115,9 @@ def _grid(table: Record) -> Iterator[str]:
     axes, first = axis_names(table), table["metrics"][0]
     shown = [row for row in table["rows"] if row["mode"] is not None]
     classes = len({row["foreground"] for row in shown}) > 1
-    leaks = any(row["leaked"] for row in shown)
+    leaks, frees = (any(row[key] for row in shown) for key in ("leaked", "lesion_free"))
     heads = [*axes, "mode", *["class"] * classes, "seeds", "images", "groups", *["leaked"] * leaks]
-    heads += [title(metric) for metric in table["metrics"]]
+    heads += [*["lesion-free", "false lesion"] * frees, *[title(metric) for metric in table["metrics"]]]
     heads += ["training, min (CPU)", *[f"gain, {title(first)}", "p (Holm)"] * bool(table["reference"])]
     yield _line(heads)
     yield _line(["---"] * len(heads))
@@ -99,44 +125,50 @@ def _grid(table: Record) -> Iterator[str]:
         cells = [row["axes"].get(name, "") for name in axes]
         if row["mode"] is None:
             rest = len(heads) - len(cells) - 1
-            yield _line([*cells, NOT_RUN, *[""] * rest])
+            yield _line([*cells, _state(row), *[""] * rest])
             continue
         main = row["metrics"][first] or {"images": 0, "groups": 0}
         cells += [row["mode"], *[row["foreground"]] * classes, f"{row['done']} of {row['asked']}"]
         cells += [str(main["images"]), str(main["groups"]), *[str(row["leaked"])] * leaks]
-        cells += [_score(metric, found, metric == first) for metric, found in row["metrics"].items()]
+        cells += [str(row["lesion_free"]), number("", row["false_lesion"])] if frees else []
+        cells += [_score(metric, found, main, metric == first) for metric, found in row["metrics"].items()]
         cells.append(_minutes(row["training"]))
         if table["reference"]:
-            cells += _gain(first, row["gain"][first]) if row["gain"] else ["", ""]
+            cells += _gain(first, row["gain"][first], row["done"]) if row["gain"] else [row["why"], ""]
         yield _line(cells)
 
 
 def _comparisons(table: Record) -> Iterator[str]:
     first = table["metrics"][0]
-    yield _line(["first", "second", "on", "difference", "p (Holm)", "images", "groups", "seeds"])
-    yield _line(["---"] * 8)
+    yield _line(["first", "second", "on", "mode", "class", "difference", "p (Holm)", "images", "groups", "seeds"])
+    yield _line(["---"] * 10)
     for record in table["comparisons"]:
         names = [_selected(record["first"]), _selected(record["second"]), _selected(record["on"])]
+        names += [" / ".join(dict.fromkeys(filter(None, record["modes"]))), record["foreground"] or ""]
         if record["gain"] is None:
-            yield _line([*names, NOT_RUN, "", "", "", ""])
+            yield _line([*names, record["why"], "", "", "", ""])
             continue
         found = record["gain"][first]
-        yield _line([*names, *_gain(first, found), *(str(found[key]) for key in ("images", "groups", "seeds"))])
+        counts = [str(found[key]) for key in ("images", "groups", "seeds")]
+        yield _line([*names, *_gain(first, found, found["seeds"]), *counts])
 
 
-def _score(metric: str, found: Record | None, full: bool) -> str:
+def _score(metric: str, found: Record | None, main: Record, full: bool) -> str:
     if found is None:
-        return ""
+        return "n = 0" if main["images"] else ""
     text = number(metric, found["mean"])
     if found["sd"] is not None:
         text += f" ± {number(metric, found['sd'])}"
+    if found["images"] != main["images"]:
+        text += f", n = {found['images']}"
     return f"{text} ({number(metric, found['low'])} to {number(metric, found['high'])})" if full else text
 
 
-def _gain(metric: str, found: Record) -> list[str]:
+def _gain(metric: str, found: Record, seeds: int) -> list[str]:
     low, high = (number(metric, found[key], sign=True) for key in ("low", "high"))
+    fewer = f", {found['seeds']} seed{'s' * (found['seeds'] > 1)}" if found["seeds"] < seeds else ""
     return [
-        f"{number(metric, found['mean'], sign=True)} ({low} to {high})",
+        f"{number(metric, found['mean'], sign=True)} ({low} to {high}){fewer}",
         f"{found['p']:.3g} ({found['p_holm']:.3g})",
     ]
 

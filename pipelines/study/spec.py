@@ -7,10 +7,9 @@ that it stands for. `arm` and `seed` are settings like any other and say which s
 from __future__ import annotations
 
 import copy
-import difflib
 import hashlib
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,18 +21,9 @@ from pipelines.params.loader import parse_params, read_yaml
 from pipelines.params.root import ArmsParams, Params
 from pipelines.runtime.artifacts import canonical_json
 from pipelines.runtime.errors import ParamsError
+from pipelines.study.naming import METRICS, SEED, check_names, check_selectors, nearest, text_of
 
-ARM, SEED = "arm", "seed"
-MODE, FOREGROUND = "mode", "foreground"  # a selector may name these beside the axes
-METRICS = ("dice", "iou", "hd95", "assd", "ece", "brier", "ece_box", "brier_box")
-KNOWN_METRICS = (
-    *METRICS,
-    *(f"{name}_native" for name in METRICS),
-    "hd95_mm",
-    "assd_mm",
-    "error_auroc",
-    "error_auroc_box",
-)
+ARM = "arm"
 
 Settings = dict[str, Any]
 Selector = Annotated[dict[str, Any], Field(min_length=1)]
@@ -92,7 +82,7 @@ def load_study(path: Path) -> Study:
         study = Study.model_validate(tree)
     except ValidationError as error:
         raise ParamsError("\n".join(f"{path}: {_explain(fault)}" for fault in error.errors())) from None
-    _check_names(study, path)
+    check_names(study, path)
     return study
 
 
@@ -115,6 +105,7 @@ def expand_jobs(study: Study, path: Path) -> list[Job]:
                     "make what differs an axis (of one value, if need be)"
                 )
             jobs.setdefault((job.id, job.label), job)
+    check_selectors(study, jobs.values(), path)
     return list(jobs.values())
 
 
@@ -155,13 +146,8 @@ def kind_of(arm: str, source: str) -> str:
     for kind, field in ArmsParams.model_json_schema()["properties"].items():
         known |= dict.fromkeys(field["items"].get("enum", [field["items"].get("const")]), kind)
     if arm not in known:
-        raise ParamsError(f"{source}: arm: unknown arm {arm!r}; the nearest known one is {_nearest(arm, known)!r}")
+        raise ParamsError(f"{source}: arm: unknown arm {arm!r}; the nearest known one is {nearest(arm, known)!r}")
     return known[arm]
-
-
-def text_of(value: Any) -> str:
-    """How a value of an axis is written in tables and selectors."""
-    return value if isinstance(value, str) else canonical_json(value).strip().replace("\n", "")
 
 
 def _job(axes: dict[str, str], settings: Settings, source: str) -> Job:
@@ -207,48 +193,12 @@ def _check_overlaps(grid: Grid, source: str) -> None:
         owner |= dict.fromkeys(keys, name)
 
 
-def _check_names(study: Study, path: Path) -> None:
-    labels: dict[str, set[str]] = {}
-    for grid in study.grids:
-        for name, values in grid.axes.items():
-            labels.setdefault(name, set()).update(text_of(v) if isinstance(values, list) else v for v in values)
-    for axis in {MODE, FOREGROUND} & labels.keys():
-        raise ParamsError(f"{path}: an axis cannot be named {axis!r}: a column of the table has that name")
-    if study.pool is not None and (study.pool not in labels or study.pool == SEED):
-        known = labels.keys() - {SEED}
-        raise ParamsError(
-            f"{path}: pool: no axis is named {study.pool!r}; the nearest is {_nearest(study.pool, known)!r}"
-        )
-    for metric in study.metrics:
-        if metric not in KNOWN_METRICS:
-            nearest = _nearest(metric, KNOWN_METRICS)
-            raise ParamsError(f"{path}: metrics: unknown metric {metric!r}; the nearest known one is {nearest!r}")
-    selectors = [("reference", study.reference or {})]
-    selectors += [(f"compare.{n}", selector) for n, pair in enumerate(study.compare) for selector in pair]
-    for place, selector in selectors:
-        for name, value in selector.items():
-            known = (labels.keys() - {SEED, study.pool}) | {MODE, FOREGROUND}
-            if name not in known:
-                raise ParamsError(
-                    f"{path}: {place}: no axis is named {name!r}; the nearest is {_nearest(name, known)!r}"
-                )
-            if name in labels and text_of(value) not in labels[name]:
-                raise ParamsError(
-                    f"{path}: {place}.{name}: no row has {text_of(value)!r}; the nearest is "
-                    f"{_nearest(text_of(value), labels[name])!r}"
-                )
-
-
 def _explain(fault: Any) -> str:
     loc = [str(part) for part in fault["loc"]]
     if fault["type"] == "extra_forbidden":
         model: type[BaseModel] = Grid if loc[0] == "grids" and len(loc) > 1 else Study
-        return f"{'.'.join(loc)}: unknown key; the nearest known one is {_nearest(loc[-1], model.model_fields)!r}"
+        return f"{'.'.join(loc)}: unknown key; the nearest known one is {nearest(loc[-1], model.model_fields)!r}"
     if fault["type"] == "missing":
         return f"{'.'.join(loc)}: expected a value, found none (docs/study.md)"
     found = "" if isinstance(fault["input"], (dict, list)) else f", found {fault['input']!r}"
     return f"{'.'.join(loc)}: {fault['msg'][0].lower()}{fault['msg'][1:]}{found}"
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    return difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)[0]

@@ -25,7 +25,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Gain:
-    """A paired difference, first minus second: mean, 95% interval, images, groups, seeds, p of Wilcoxon's test."""
+    """A paired difference, first minus second: mean, 95% interval, images, groups, seeds.
+
+    p: of Wilcoxon's test; None where none was asked for. It speaks of these trained networks on other patients, not of
+    another training: what seeds differ by is no part of it.
+    """
 
     mean: float
     low: float
@@ -33,7 +37,7 @@ class Gain:
     images: int
     groups: int
     seeds: int
-    p: float
+    p: float | None
 
 
 def score(values: np.ndarray, groups: Sequence[str], draws: int, stream: str) -> Score:
@@ -43,11 +47,13 @@ def score(values: np.ndarray, groups: Sequence[str], draws: int, stream: str) ->
     return Score(interval.mean, sd, interval.low, interval.high, len(values), len(set(groups)))
 
 
-def gain(first: np.ndarray, second: np.ndarray, groups: Sequence[str], draws: int, stream: str) -> Gain:
-    """Paired by image and seed: both (images, seeds), finite; the interval is over groups and seeds."""
+def gain(
+    first: np.ndarray, second: np.ndarray, groups: Sequence[str], draws: int, stream: str, *, test: bool = True
+) -> Gain:
+    """Paired by image and seed: both (images, seeds), finite; the interval is over groups and seeds. test: give p."""
     difference = first - second
     interval = group_interval(difference, groups, draws, numpy_generator_for(0, f"study/{stream}"))
-    p = wilcoxon_over_groups(difference.mean(axis=1), groups)
+    p = wilcoxon_over_groups(difference.mean(axis=1), groups) if test else None
     found = (len(difference), len(set(groups)), difference.shape[1])
     return Gain(interval.mean, interval.low, interval.high, *found, p)
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.runtime.artifacts import canonical_json, write_bytes, write_csv, write_json
-from pipelines.study.gather import Row, gather_rows, matches, paired, partner, values_of, view_of
+from pipelines.study.compare import compared, correct, over_reference
+from pipelines.study.gather import Row, free_of_lesions, gather_rows, values_of
 from pipelines.study.plan import changes, open_folder, read_plan, study_hash
 from pipelines.study.render import flat_rows, markdown
-from pipelines.study.spec import Job, Selector, Study
-from pipelines.study.statistics import gain, holm, score
+from pipelines.study.spec import Job, Study
+from pipelines.study.statistics import score
 
 Record = dict[str, Any]
 
@@ -33,11 +34,9 @@ def write_table(study: Study, jobs: Sequence[Job], file: Path, folder: Path, roo
 
 def build_table(study: Study, jobs: Sequence[Job], plan: Mapping[str, Any], folder: Path) -> Record:
     """All numbers as JSON values: facts of the study, rows, comparisons."""
-    rows = gather_rows(jobs, plan, folder, study.pool)
+    rows, first = gather_rows(jobs, plan, folder, study.pool), study.metrics[0]
     records = [record for row in rows for record in row_records(row, rows, study)]
-    correct([record["gain"][study.metrics[0]] for record in records if record.get("gain")])
     comparisons = [record for pair in study.compare for record in compared(pair[0], pair[1], rows, study)]
-    correct([record["gain"][study.metrics[0]] for record in comparisons if record["gain"]])
     return {
         "name": study.name,
         "study": study_hash(study),
@@ -49,14 +48,31 @@ def build_table(study: Study, jobs: Sequence[Job], plan: Mapping[str, Any], fold
         "bootstrap": study.bootstrap,
         "pool": study.pool,
         "reference": study.reference,
+        "families": {"reference": correct(records, first), "compare": correct(comparisons, first)},
         "rows": records,
         "comparisons": comparisons,
-        "notes": [],
+        "notes": mixtures(rows),
     }
 
 
+def mixtures(rows: Sequence[Row]) -> list[str]:
+    """A sentence for each version or device that is not the same in all results of the table."""
+    found: dict[str, set[str]] = {}
+    for cell in (cell for row in rows for cell in row.done):
+        for step, facts in cell.made.items():
+            if "device" in facts:
+                found.setdefault(f"devices of the {step}s", set()).add(str(facts["device"]))
+            for name, version in facts.get("versions", {}).items():
+                found.setdefault(f"versions of {name}", set()).add(str(version))
+    return [
+        f"these results mix {what}: {', '.join(sorted(values))}"
+        for what, values in sorted(found.items())
+        if len(values) > 1
+    ]
+
+
 def machines(rows: Sequence[Row]) -> list[Record]:
-    """Each machine on which a segmenter was trained, with the devices it used there."""
+    """Each machine on which a training ended (its last attempt), with the devices used there."""
     devices: dict[str, set[str]] = {}
     known: dict[str, Record] = {}
     for cell in (cell for row in rows for cell in row.done if cell.training):
@@ -71,19 +87,22 @@ def row_records(row: Row, rows: Sequence[Row], study: Study) -> list[Record]:
     """One record per mode and foreground class; a single one that says why where nothing is done."""
     head = {"axes": dict(row.axes), "asked": len(row.asked), "done": len(row.seeds), "missing": dict(row.missing)}
     if not row.views:
-        return [{**head, "mode": None, "foreground": None, "metrics": {}}]
-    return [
-        {
-            **head,
+        none: Record = {"mode": None, "foreground": None, "metrics": {}}
+        return [{**head, **none, **over_reference(row, None, rows, study)}]
+    records = []
+    for view in row.views:
+        images, share = free_of_lesions(row, view)
+        found = {
             "mode": view[0],
             "foreground": view[1],
             "metrics": scores(row, view, study),
             "leaked": leaked(row, view),
+            "lesion_free": images,
+            "false_lesion": share,
             "training": training(row),
-            "gain": reference_gain(row, view, rows, study),
         }
-        for view in row.views
-    ]
+        records.append({**head, **found, **over_reference(row, view, rows, study)})
+    return records
 
 
 def scores(row: Row, view: tuple[str, str], study: Study) -> Record:
@@ -113,46 +132,3 @@ def training(row: Row) -> Record:
         "devices": sorted({cell.device for cell in row.done}),
         "unmeasured": sum(each["unmeasured"] + each["open"] for each in seconds),
     }
-
-
-def reference_gain(row: Row, view: tuple[str, str], rows: Sequence[Row], study: Study) -> Record | None:
-    """Paired differences to the reference; None for the reference itself and where it has nothing in common."""
-    if study.reference is None:
-        return None
-    other = partner(row, study.reference, rows, study.reference, "reference")
-    theirs = view_of(other, study.reference, view) if other else None
-    if other is None or theirs is None or (other is row and theirs == view):
-        return None
-    return gains(row, view, other, theirs, study)
-
-
-def compared(first: Selector, second: Selector, rows: Sequence[Row], study: Study) -> list[Record]:
-    """Written-down comparisons: one per row that the first selector means, gain None where a side is not run."""
-    records = []
-    for row in (row for row in rows if matches(row, first)):
-        other = partner(row, second, rows, {*first, *second}, "compare")
-        ours = view_of(row, first, None)
-        theirs = view_of(other, second, None) if other else None
-        found = gains(row, ours, other, theirs, study) if other and ours and theirs else None
-        on = {name: label for name, label in row.axes.items() if name not in {*first, *second}}
-        records.append({"first": dict(first), "second": dict(second), "on": on, "modes": [ours, theirs], "gain": found})
-    return records
-
-
-def gains(row: Row, ours: tuple[str, str], other: Row, theirs: tuple[str, str], study: Study) -> Record | None:
-    """metric -> paired difference over common seeds and images; None without such."""
-    seeds = [seed for seed in row.seeds if seed in other.seeds]
-    if not seeds:
-        return None
-    found: Record = {}
-    for metric in study.metrics:
-        first, second = values_of(row, ours, metric, seeds), values_of(other, theirs, metric, seeds)
-        both = paired(first, second) if first and second else None
-        found[metric] = asdict(gain(*both, study.bootstrap, f"gain/{metric}")) if both else None
-    return found if found[study.metrics[0]] else None
-
-
-def correct(found: Sequence[Record]) -> None:
-    """Write `p_holm` into each: these comparisons are one family."""
-    for record, p in zip(found, holm([record["p"] for record in found]), strict=True):
-        record["p_holm"] = p

@@ -197,13 +197,15 @@ def wait_for(root: Path, word: str, stage: str, count: int = 1, seconds: float =
         time.sleep(0.02)
 
 
-COLUMNS = ("case", "group", "leaked", "foreground", "mode", "empty", "empty_native", "target_area", "dice", "hd95")
+COLUMNS = ("case", "group", "leaked", "foreground", "mode", "empty", "empty_native", "target_area")
+COLUMNS += ("largest_component", "dice", "hd95")
 Case = tuple[str, str, float]  # case, group, Dice
 
 
 def case_row(case: str, group: str, dice: float, **more: Any) -> dict[str, Any]:
     """A row of per_case.csv; hd95 is 10 times 1 - dice."""
     row = {"case": case, "group": group, "leaked": False, "foreground": "lesion", "mode": "direct", "empty": ""}
+    row |= {"largest_component": 0.1}
     return row | {"empty_native": "", "target_area": 0.1, "dice": dice, "hd95": 10 * (1 - dice)} | more
 
 
@@ -212,10 +214,12 @@ def write_results(
     results: Mapping[str, tuple[Job, Sequence[Mapping[str, Any]]]],
     seconds: Mapping[str, Any] | None = None,
     datasets: Mapping[str, str] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Publish rows of per_case.csv as the result of jobs, each with its training; returns the plan, written too.
 
-    results: any name -> (job, its rows).
+    results: any name -> (job, its rows). seconds, datasets, facts: what is other than usual, of all trainings; of the
+    result of that name; of the training of that name.
     """
     plan: dict[str, Any] = {"study": "s" * 64, "code": "c" * 12, "base": "b" * 12, "commit": "unknown", "versions": {}}
     plan |= {"jobs": {}, "calls": {}}
@@ -233,7 +237,8 @@ def write_results(
             (folder / "store" / call / output).mkdir(parents=True)
         write_csv(folder / "store" / evaluate / "results/x-0" / "per_case.csv", rows, COLUMNS)
         write_manifest(folder / "store" / evaluate / "results/x-0", dataset=dataset)
-        write_manifest(folder / "store" / segment / "models/segmenter/x-0", dataset=dataset, device="cpu")
+        more = {"device": "cpu", **(facts or {}).get(name, {})}
+        write_manifest(folder / "store" / segment / "models/segmenter/x-0", dataset=dataset, **more)
         write_json(folder / "store" / segment / "seconds.json", spent | dict(seconds or {}))
         plan["jobs"][job.id] = [evaluate]
         plan["calls"][segment] = {"stage": "segment", "output": "models/segmenter/x-0", "inputs": {}}

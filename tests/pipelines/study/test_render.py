@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.study.render import flat_rows, markdown, number, title
+from pipelines.study.columns import title
+from pipelines.study.render import flat_rows, markdown, number
 
 
 def table(**more: Any) -> dict[str, Any]:
     row = {"axes": {"arm": "a|b"}, "asked": 2, "done": 0, "missing": {"arm=a|b seed=0": "failed: segment-1: x"}}
-    row |= {"mode": None, "foreground": None, "metrics": {}}
-    head = {"name": "toy", "study": "s" * 64, "code": "c" * 12, "commit": "d" * 12, "hardware": [], "bootstrap": 100}
+    row |= {"mode": None, "foreground": None, "metrics": {}, "gain": None, "why": "not run"}
+    head = {
+        "name": "toy",
+        "study": "s" * 64,
+        "code": "c" * 12,
+        "commit": "d" * 12,
+        "base": "b" * 12,
+        "hardware": [],
+        "bootstrap": 100,
+    }
+    head |= {"families": {key: {"planned": 2, "there": 1} for key in ("reference", "compare")}}
     return {**head, "metrics": ["dice"], "reference": None, "rows": [row], "comparisons": [], "notes": [], **more}
 
 
@@ -51,11 +61,20 @@ def test_comparisons_have_their_own_table() -> None:
             "seeds": 3,
         }
     }
-    both = [{"first": {"arm": "x"}, "second": {"arm": "y"}, "on": {"set": "a"}, "modes": [], "gain": gain}]
-    both.append({**both[0], "gain": None})
+    one = {"first": {"arm": "x"}, "second": {"arm": "y"}, "on": {"set": "a"}, "gain": gain, "why": ""}
+    both = [{**one, "modes": ["refine", "direct"], "foreground": "lesion"}]
+    both.append({**one, "modes": [None, None], "foreground": None, "gain": None, "why": "second not run"})
     lines = markdown(table(comparisons=both)).splitlines()
-    assert "| arm: x | arm: y | set: a | +0.050 (-0.010 to +0.100) | 0.04 (0.08) | 9 | 7 | 3 |" in lines
-    assert "| arm: x | arm: y | set: a | not run |  |  |  |  |" in lines
+    assert (
+        "| arm: x | arm: y | set: a | refine / direct | lesion | +0.050 (-0.010 to +0.100) | 0.04 (0.08) | 9 | 7 | 3 |"
+        in lines
+    )
+    assert "| arm: x | arm: y | set: a |  |  | second not run |  |  |  |  |" in lines
+    assert any(
+        "of these trained networks, not of another training" in line
+        and line.endswith("over all 2 planned comparisons, of which 1 are not there yet and count as p = 1.")
+        for line in lines
+    )
 
 
 def test_flat_rows_have_every_column() -> None:

@@ -147,6 +147,19 @@ GRID = {"axes": {"arm": ["real"], "seed": [0]}}
         ({"reference": {"arm": "suprvised"}}, "reference.arm: no row has 'suprvised'; the nearest is 'supervised'"),
         ({"compare": [[{"arm": "real"}]]}, "compare.0: list should have at least 2 items"),
         ({"compare": [[{"arm": "real"}, {"seed": 0}]]}, "compare.0: no axis is named 'seed'"),
+        (
+            {
+                "grids": [GRID, {"axes": {"arm": ["control"], "split.seed": [2], "seed": [0]}}],
+                "reference": {"arm": "real", "split.seed": 2},
+            },
+            "reference: no row has all of",
+        ),
+        (
+            {"compare": [[{"arm": "real", "foreground": "a"}, {"arm": "supervised", "foreground": "b"}]]},
+            "compare.0: foreground: expected one class on both sides, found ['a', 'b']",
+        ),
+        ({"grids": [{"axes": {"mode": {"x": {}}, **GRID["axes"]}}]}, "an axis cannot be named 'mode'"),
+        ({"grids": [{"axes": {"dice_mean": {"x": {}}, **GRID["axes"]}}]}, "an axis cannot be named 'dice_mean'"),
         ({"pool": "fold"}, "pool: no axis is named 'fold'"),
         ({"metrics": ["dise"]}, "metrics: unknown metric 'dise'; the nearest known one is 'dice'"),
     ],

@@ -49,6 +49,7 @@ def test_gain_is_paired() -> None:
     found = gain(second + 0.125, second, [f"g{row // 2}" for row in range(12)], 200, "x")
     assert (found.mean, found.low, found.high) == pytest.approx((0.125,) * 3)
     assert (found.images, found.groups, found.seeds) == (12, 6, 3)
+    assert gain(second, second, list("abcdefghijkl"), 200, "x", test=False).p is None
     assert found.p == pytest.approx(2 / 64, abs=0.01)  # rounding breaks the ties of the six equal means
 
 
