@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import segmentation_models_pytorch as smp
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 from torch import Tensor, nn
 
 from segmentation.modules.blocks import scaled
+from segmentation.modules.encoder import by_stream, kept_statistics
+from segmentation.perturbations import Perturbation
 
 CHANNELS = (256, 128, 64, 32, 16)  # at strides 16, 8, 4, 2, 1
 
@@ -32,3 +36,35 @@ class DirectPath(nn.Module):
             x = block(x, height, width, skip_connection=skip)
             maps.append(x)
         return [self.head(x).float(), *maps[:3]]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One run of the direct path. features: f1..f5 as it was given them. maps: its own at strides 16, 8, 4.
+
+    logits: (B, K, H, W).
+    """
+
+    features: list[Tensor]
+    maps: list[Tensor]
+    logits: Tensor
+
+
+def run_direct(
+    direct: DirectPath,
+    images: Tensor,
+    features: list[Tensor],
+    synthetic: Tensor | None = None,
+    perturb: Perturbation | None = None,
+) -> Pass:
+    """Run the direct path once. synthetic: (B,) bool, rows that move no running statistic; None: there are none.
+
+    perturb: applied to each of f1..f5 first; running statistics stay those of whole maps.
+    """
+    if perturb is None:
+        logits, *maps = by_stream(direct, direct, [images, *features], synthetic)
+        return Pass(features, maps, logits)
+    features = [perturb(feature) for feature in features]
+    with kept_statistics(direct):
+        logits, *maps = direct(images, *features)
+    return Pass(features, maps, logits)

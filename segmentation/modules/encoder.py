@@ -115,15 +115,15 @@ def kept_statistics(module: nn.Module) -> Iterator[None]:
 
 
 def by_stream(
-    module: nn.Module, forward: Callable[..., list[Tensor]], inputs: Sequence[Tensor], synthetic: Tensor
+    module: nn.Module, forward: Callable[..., list[Tensor]], inputs: Sequence[Tensor], synthetic: Tensor | None
 ) -> list[Tensor]:
     """Run real and synthetic rows apart where BatchNorm would mix them: synthetic rows move no running statistic.
 
-    inputs: tensors with B rows, the arguments of `forward`; synthetic: (B,) bool. Returns what `forward` gives for all
-    rows, in their order.
+    inputs: tensors with B rows, the arguments of `forward`; synthetic: (B,) bool, None where all are real. Returns what
+    `forward` gives for all rows, in their order.
     """
     mixes = any(isinstance(m, nn.BatchNorm2d) and m.training for m in module.modules())
-    if not mixes or not bool(synthetic.any()):
+    if synthetic is None or not mixes or not bool(synthetic.any()):
         return forward(*inputs)
     rows = torch.cat([torch.nonzero(~synthetic)[:, 0], torch.nonzero(synthetic)[:, 0]])
     back = torch.argsort(rows)

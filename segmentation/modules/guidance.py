@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor, nn
 
 from segmentation.modules.blocks import GlobalContext, ResBlock, up2
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What an image tells the denoiser. maps: c_1..c_3; direct: logits (B, K, H, W) of the direct head."""
+
+    maps: list[Tensor]
+    direct: Tensor
+
+    def repeated(self, times: int) -> Condition:
+        """For `times` samples of each image: (times * B, ...)."""
+        if times == 1:
+            return self
+        return Condition([c.repeat(times, 1, 1, 1) for c in self.maps], self.direct.repeat(times, 1, 1, 1))
 
 
 class Guidance(nn.Module):

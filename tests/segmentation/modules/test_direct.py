@@ -5,7 +5,7 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor
 
-from segmentation.modules.direct import DirectPath
+from segmentation.modules.direct import DirectPath, run_direct
 
 CHANNELS = [16, 24, 40, 112, 320]
 
@@ -69,3 +69,32 @@ def test_logits_are_float32_under_autocast() -> None:
         logits, *maps = path(torch.zeros(2, 1, 64, 64), *features(64, 64))
     assert logits.dtype == torch.float32
     assert maps[0].dtype == torch.bfloat16
+
+
+def statistics(path: DirectPath) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in path.named_buffers() if "running" in name}
+
+
+def test_a_perturbed_run_reads_perturbed_maps_and_moves_no_statistic() -> None:
+    path, given, images = DirectPath(CHANNELS, 0.25, 1).train(), features(64, 64), torch.zeros(2, 1, 64, 64)
+    before = statistics(path)
+    seen = run_direct(path, images, given, perturb=lambda x: 0.5 * x)
+    assert all(torch.equal(value, before[name]) for name, value in statistics(path).items())
+    assert all(torch.equal(half, 0.5 * whole) for half, whole in zip(seen.features, given, strict=True))
+    logits, *maps = path(images, *seen.features)
+    for found, expected in zip([seen.logits, *seen.maps], [logits, *maps], strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_only_real_rows_move_statistics() -> None:
+    given, images = features(64, 64), torch.zeros(2, 1, 64, 64)
+    torch.manual_seed(0)
+    paths = [DirectPath(CHANNELS, 0.25, 1).train() for _ in range(2)]
+    paths[1].load_state_dict(paths[0].state_dict())
+    one = run_direct(paths[0], images, given, torch.tensor([False, True]))
+    assert all(torch.equal(a, b) for a, b in zip(one.features, given, strict=True))
+    alone = run_direct(paths[1], images[:1], [f[:1] for f in given])
+    torch.testing.assert_close(one.logits[:1], alone.logits)
+    expected = statistics(paths[1])
+    for name, value in statistics(paths[0]).items():
+        torch.testing.assert_close(value, expected[name], msg=name)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from segmentation.modules.guidance import Guidance
+from segmentation.modules.guidance import Condition, Guidance
 
 CHANNELS, DECODED, WIDTHS = [16, 24, 40, 112, 320], [64, 32, 16], [16, 32, 64]
 
@@ -51,3 +51,11 @@ def test_without_context_a_level_is_a_block_of_the_sum() -> None:
     for level in range(3):
         both = guidance.seen[level](seen[level + 1]) + guidance.made[level](made[2 - level])
         torch.testing.assert_close(guidance(seen, made)[level], guidance.block[level](both))
+
+
+def test_conditions_repeat_in_the_order_of_samples() -> None:
+    c = Condition([torch.rand(2, 3, 4, 4), torch.rand(2, 5, 2, 2)], torch.rand(2, 1, 8, 8))
+    three = c.repeated(3)
+    for one, many in zip([*c.maps, c.direct], [*three.maps, three.direct], strict=True):
+        assert torch.equal(many.view(3, *one.shape), one.expand(3, *one.shape))
+    assert c.repeated(1) is c
