@@ -1,4 +1,4 @@
-"""What teaches from unlabeled images: the weight ramp, the confidence mask, masked losses, cross-consistency.
+"""What teaches from unlabeled images: the weight ramp, confident pixels, masked losses, cross-consistency.
 
 q is the teacher's probability (B, K, H, W), m the mask of confident pixels (B, 1, H, W) in {0, 1}; neither carries a
 gradient. All results are scalars, finite also where no pixel is confident.
@@ -12,12 +12,39 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pipelines.params.segmenter import SemiParams
 from segmentation.losses import cross_entropy_map, foreground
 
 
 def consistency_weight(u: float, w_max: float, ramp: float) -> float:
     """w(u) = w_max exp(-5 (1 - min(u / ramp, 1))^2) (Laine and Aila 2017), u the fraction of the training done."""
     return w_max * math.exp(-5.0 * (1.0 - min(u / ramp, 1.0)) ** 2)
+
+
+def rectified(q: Tensor, samples: Tensor, how: str) -> Tensor:
+    """Pseudo-label (B, K, H, W) from the direct head's q and the denoiser's samples (N, B, K, H, W).
+
+    how: `none` leaves q alone, `refine` is the mean of the samples, `mean` that of both.
+    """
+    if how == "none":
+        return q
+    return samples.mean(dim=0) if how == "refine" else (samples.mean(dim=0) + q) / 2.0
+
+
+def confident_pixels(
+    q: Tensor, valid: Tensor, semi: SemiParams, samples: Tensor | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """m, and for logs the share of each class that it keeps (`keep_foreground`, `keep_background`).
+
+    valid: (B, 1, H, W), 0 where a view left its image: such a pixel is never confident. samples: (N, B, K, H, W) of a
+    denoiser, whose agreement is the confidence where `semi.confidence` asks for it; else, or without any, it is q.
+    """
+    if samples is not None and semi.confidence == "agreement":
+        m = agreement_mask(samples) * valid
+    else:
+        m = confidence_mask(q, semi.kappa_foreground, semi.kappa_background) * valid
+    kept_foreground, kept_background = keep_rates(q, m)
+    return m, {"keep_foreground": kept_foreground, "keep_background": kept_background}
 
 
 def confidence_mask(q: Tensor, kappa_foreground: float, kappa_background: float) -> Tensor:

@@ -22,8 +22,13 @@ def corrupt(y: Tensor, draws: Draws, stream: str, strength: float = 1.0) -> Tens
     """Damage masks: lost and false components, shift, other area, rough boundary, smoothed to probabilities.
 
     y: (B, K, H, W) in {0, 1}; strength scales all parts (0 only smooths). Returns (B, K, H, W) in [0.02, 0.98]; it
-    differs from y everywhere.
+    differs from y everywhere. Blurs and warps run in float32, also under autocast.
     """
+    with torch.autocast(y.device.type, enabled=False):
+        return _corrupt(y, draws, stream, strength)
+
+
+def _corrupt(y: Tensor, draws: Draws, stream: str, strength: float) -> Tensor:
     lesions = foreground(y.float())
     u = draws.uniform(f"{stream}/corrupt", 7)
     field = draws.uniform(f"{stream}/components", GRID, GRID)

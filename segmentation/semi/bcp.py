@@ -18,11 +18,14 @@ SIDE = 2.0 / 3.0  # of the pasted box, as published
 ALPHA = 0.5  # weight of pseudo-labeled pixels beside labeled ones
 
 
-def bcp(student: Network, q: Tensor, batch: Batch, draws: Draws, semi: SemiParams) -> tuple[Tensor, dict[str, Tensor]]:
+def bcp(
+    student: Network, q: Tensor, m: Tensor, batch: Batch, draws: Draws, semi: SemiParams
+) -> tuple[Tensor, dict[str, Tensor]]:
     """L_u: both mixtures, labeled inside unlabeled and the reverse, each pixel against its own source's target.
 
-    The pseudo-label is the largest component of the teacher's decided mask. Pixels outside a view teach nothing. Where
-    the batches differ in size, labeled images are repeated or left out.
+    The pseudo-label is the largest component of the teacher's decided mask. Pixels outside a view teach nothing. As
+    published, doubtful pixels teach like all others: m is not used. Where the batches differ in size, labeled images
+    are repeated or left out.
     """
     unlabeled = batch.unlabeled
     assert unlabeled is not None

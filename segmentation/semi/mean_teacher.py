@@ -13,9 +13,12 @@ from segmentation.system import Batch
 
 
 def mean_teacher(
-    student: Network, q: Tensor, batch: Batch, draws: Draws, semi: SemiParams
+    student: Network, q: Tensor, m: Tensor, batch: Batch, draws: Draws, semi: SemiParams
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """L_u = lc mean((p - q)^2), where the view shows its image. CutMix on image and target (French et al. 2020)."""
+    """L_u = lc mean((p - q)^2), where the view shows its image. CutMix on image and target (French et al. 2020).
+
+    As published, doubtful pixels teach like all others: m is not used.
+    """
     unlabeled = batch.unlabeled
     assert unlabeled is not None
     boxes = unlabeled.boxes[0]

@@ -11,7 +11,7 @@ from torch import Tensor
 from pipelines.params.segmenter import SemiParams
 from pipelines.runtime.randomness import Draws
 from segmentation.augmentations import cutmix
-from segmentation.consistency import confidence_mask, decided, keep_rates, masked_cross_entropy, masked_dice
+from segmentation.consistency import decided, masked_cross_entropy, masked_dice
 from segmentation.losses import probability
 from segmentation.perturbations import channels_dropped
 from segmentation.semi.network import Network
@@ -19,16 +19,15 @@ from segmentation.system import Batch, draws_for
 
 
 def fixmatch(
-    student: Network, q: Tensor, batch: Batch, draws: Draws, semi: SemiParams
+    student: Network, q: Tensor, m: Tensor, batch: Batch, draws: Draws, semi: SemiParams
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """L_u = L_s: one strong view with CutMix against the confident pixels of h."""
-    m, logs = confident(q, batch, semi)
     loss = strong_view(student, q, m, batch, 0)
-    return loss, {**logs, "strong": loss.detach()}
+    return loss, {"strong": loss.detach()}
 
 
 def unimatch(
-    student: Network, q: Tensor, batch: Batch, draws: Draws, semi: SemiParams
+    student: Network, q: Tensor, m: Tensor, batch: Batch, draws: Draws, semi: SemiParams
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """L_u = 1/2 L_fp + 1/4 (L_s1 + L_s2) (UniMatch, eq. 6 with lambda = mu = 1/2).
 
@@ -37,20 +36,11 @@ def unimatch(
     """
     unlabeled = batch.unlabeled
     assert unlabeled is not None
-    m, logs = confident(q, batch, semi)
     perturb = channels_dropped(draws_for(draws, len(q)), "semi/channels")
     dropped = student(unlabeled.weak, unlabeled.synthetic, perturb)
     l_fp = taught(dropped, q, m)
     l_s = (strong_view(student, q, m, batch, 0) + strong_view(student, q, m, batch, 1)) / 2.0
-    return 0.5 * (l_fp + l_s), {**logs, "strong": l_s.detach(), "perturbed": l_fp.detach()}
-
-
-def confident(q: Tensor, batch: Batch, semi: SemiParams) -> tuple[Tensor, dict[str, Tensor]]:
-    """The mask m (B, 1, H, W) of confident pixels inside the image, and how much of each class it keeps."""
-    assert batch.unlabeled is not None
-    m = confidence_mask(q, semi.kappa_foreground, semi.kappa_background) * batch.unlabeled.valid
-    foreground, background = keep_rates(q, m)
-    return m, {"keep_foreground": foreground, "keep_background": background}
+    return 0.5 * (l_fp + l_s), {"strong": l_s.detach(), "perturbed": l_fp.detach()}
 
 
 def strong_view(student: Network, q: Tensor, m: Tensor, batch: Batch, view: int) -> Tensor:

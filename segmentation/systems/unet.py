@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from pipelines.params.segmenter import UnetParams
 from pipelines.runtime.randomness import Draws
-from segmentation.consistency import consistency_weight
+from segmentation.consistency import confident_pixels, consistency_weight
 from segmentation.losses import bce_dice, entropy, hard_dice, probability
-from segmentation.modules.direct import DirectPath
-from segmentation.modules.encoder import ImageEncoder, by_stream, kept_statistics, load_pretrained, resolve_norm
+from segmentation.modules.direct import DirectPath, run_direct
+from segmentation.modules.encoder import ImageEncoder, by_stream, load_pretrained, resolve_norm
 from segmentation.perturbations import Perturbation, channels_dropped
 from segmentation.semi.methods import METHODS
 from segmentation.system import Batch, Prediction, System, SystemConfig
@@ -39,14 +39,7 @@ class UNet(nn.Module):
     def student(self, images: Tensor, synthetic: Tensor, perturb: Perturbation | None = None) -> Tensor:
         """See `Network`."""
         features = by_stream(self.encoder, self.encoder, [images], synthetic)
-        if perturb is not None:
-            return self.perturbed(images, features, perturb)
-        return by_stream(self.direct, self.direct, [images, *features], synthetic)[0]
-
-    def perturbed(self, images: Tensor, features: list[Tensor], perturb: Perturbation) -> Tensor:
-        """Logits from perturbed maps of the encoder; running statistics stay those of whole maps."""
-        with kept_statistics(self.direct):
-            return self.direct(images, *(perturb(feature) for feature in features))[0]
+        return run_direct(self.direct, images, features, synthetic, perturb).logits
 
     def losses(self, batch: Batch, u: float, draws: Draws, teacher: System | None) -> dict[str, Tensor]:
         """L_sup + w(u) L_u of the chosen method, with the moving average as teacher.
@@ -57,7 +50,8 @@ class UNet(nn.Module):
         logits = self.direct(batch.images, *features)[0]
         supervised = bce_dice(logits, batch.masks)
         if p > 0.0:
-            dropped = self.perturbed(batch.images, features, channels_dropped(draws, "labeled/channels", p))
+            perturb = channels_dropped(draws, "labeled/channels", p)
+            dropped = run_direct(self.direct, batch.images, features, perturb=perturb).logits
             supervised = supervised + DROPPED * bce_dice(dropped, batch.masks)
         logs = {"supervised": supervised.detach(), "dice": hard_dice(probability(logits.detach()), batch.masks)}
         if batch.unlabeled is None:
@@ -66,9 +60,10 @@ class UNet(nn.Module):
         with torch.no_grad():
             q = probability(teacher(batch.unlabeled.weak))
         semi = self.config.semi
-        unlabeled, more = METHODS[self.method.semi](self.student, q, batch, draws, semi)
+        m, kept = confident_pixels(q, batch.unlabeled.valid, semi)
+        unlabeled, more = METHODS[self.method.semi](self.student, q, m, batch, draws, semi)
         weight = batch.unlabeled.weight * consistency_weight(u, semi.w_max, semi.ramp)
-        return {"total": supervised + weight * unlabeled, **logs, **more}
+        return {"total": supervised + weight * unlabeled, **logs, **kept, **more}
 
     @torch.no_grad()
     def predict(self, images: Tensor, *, steps: int, seeds: int, mode: str, case_ids: list[str]) -> Prediction:

@@ -8,6 +8,7 @@ import torch
 from segmentation.consistency import (
     agreement_mask,
     confidence_mask,
+    confident_pixels,
     consistency_weight,
     cross_consistency,
     decided,
@@ -15,7 +16,9 @@ from segmentation.consistency import (
     keep_rates,
     masked_cross_entropy,
     masked_dice,
+    rectified,
 )
+from tests.support.pixel_network import semi_params
 
 
 @pytest.mark.parametrize(("u", "share"), [(0.0, 0.0), (0.15, 0.5), (0.3, 1.0), (1.0, 1.0)])
@@ -52,6 +55,29 @@ def test_agreement_is_of_decisions_and_not_of_probabilities() -> None:
     several = torch.nn.functional.one_hot(classes, 3).float().permute(0, 2, 1)[:, None, :, None]
     assert agreement_mask(several).flatten().tolist() == [1.0, 0.0, 1.0, 0.0]
     assert agreement_mask(several).shape == (1, 1, 1, 4)
+
+
+def test_confident_pixels_lie_inside_the_view_and_are_counted() -> None:
+    q = torch.tensor([0.85, 0.9, 0.75, 0.5, 0.04]).view(1, 1, 1, 5)
+    valid = torch.tensor([1.0, 0.0, 1.0, 1.0, 1.0]).view(1, 1, 1, 5)
+    samples = torch.stack([q, torch.tensor([0.9, 0.9, 0.6, 0.1, 0.6]).view(1, 1, 1, 5)])
+    kappas = {"kappa_foreground": 0.8, "kappa_background": 0.95}
+    by_probability, kept = confident_pixels(q, valid, semi_params(confidence="probability", **kappas), samples)
+    assert by_probability.flatten().tolist() == [1.0, 0.0, 0.0, 0.0, 1.0]
+    assert {n: float(v) for n, v in kept.items()} == pytest.approx({"keep_foreground": 1 / 3, "keep_background": 0.5})
+    agreement = semi_params(confidence="agreement", **kappas)
+    agreed, kept = confident_pixels(q, valid, agreement, samples)
+    assert agreed.flatten().tolist() == [1.0, 0.0, 1.0, 1.0, 0.0]
+    assert {n: float(v) for n, v in kept.items()} == pytest.approx({"keep_foreground": 2 / 3, "keep_background": 0.5})
+    without, _ = confident_pixels(q, valid, agreement)  # where nothing was sampled, the probability decides
+    assert torch.equal(without, by_probability)
+
+
+def test_rectified_pseudo_labels() -> None:
+    q, samples = torch.full((1, 1, 1, 2), 0.2), torch.tensor([0.5, 0.9]).view(2, 1, 1, 1, 1).expand(2, 1, 1, 1, 2)
+    assert rectified(q, samples, "none") is q
+    torch.testing.assert_close(rectified(q, samples, "refine"), torch.full_like(q, 0.7))
+    torch.testing.assert_close(rectified(q, samples, "mean"), torch.full_like(q, 0.45))
 
 
 def test_no_confident_pixel_gives_zero_without_nan_or_gradient() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from segmentation.modules.guidance import Condition
 from segmentation.systems.crossdiff import CrossDiff
 from tests.support.segmenter import make_system
 
@@ -18,6 +19,11 @@ def make(**changes: Any) -> CrossDiff:
     system = make_system("crossdiff", **changes)
     assert isinstance(system, CrossDiff)
     return system
+
+
+def condition_of(system: CrossDiff, images: Tensor) -> Condition:
+    """All that the denoiser is told about images."""
+    return system.told(system.see(images))
 
 
 def predict(system: CrossDiff, images: Tensor, mode: str, steps: int = 2, seeds: int = 1) -> Tensor:

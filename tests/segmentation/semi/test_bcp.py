@@ -16,6 +16,7 @@ from tests.support.segmenter import make_draws
 
 SEMI = semi_params()
 SIDE = 6  # boxes of 4 x 4: 16 pixels inside, 20 outside
+NOTHING = torch.zeros(1, 1, 1, 1)  # no pixel is confident: all teach nevertheless
 
 
 def square(value: float, count: int = 1, classes: int = 1) -> Tensor:
@@ -40,7 +41,7 @@ def test_boxes_have_two_thirds_of_each_side_and_lie_inside() -> None:
 def test_loss_of_a_constant_network_by_hand() -> None:
     """p = 1/2 everywhere; labeled images are all lesion, the teacher sees none."""
     batch = unlabeled_batch(square(0.0), images=square(0.0), masks=square(1.0))
-    loss, logs = bcp(PixelNetwork(), square(0.1), batch, make_draws(1), SEMI)
+    loss, logs = bcp(PixelNetwork(), square(0.1), NOTHING, batch, make_draws(1), SEMI)
     ce = log(2)
     lesion_inside, none_outside = 1 - (2 * 8 + 1) / (8 + 16 + 1), 1 - 1 / (10 + 1)
     lesion_outside, none_inside = 1 - (2 * 10 + 1) / (10 + 20 + 1), 1 - 1 / (8 + 1)
@@ -56,7 +57,7 @@ def test_three_classes_by_hand() -> None:
     masks = one_hot(torch.ones(1, SIDE, SIDE), 3)
     q = torch.tensor([0.1, 0.2, 0.7]).view(1, 3, 1, 1).expand(1, 3, SIDE, SIDE)
     batch = unlabeled_batch(square(0.0), images=square(0.0), masks=masks)
-    _, logs = bcp(PixelNetwork(3), q, batch, make_draws(1), SEMI)
+    _, logs = bcp(PixelNetwork(3), q, NOTHING, batch, make_draws(1), SEMI)
 
     def part(pixels: int) -> float:
         present = 1 - (2 * pixels / 3 + 1) / (pixels / 3 + pixels + 1)
@@ -74,9 +75,9 @@ def test_each_pixel_comes_with_the_target_of_its_own_source(labeled: int, unlabe
     weak = -20.0 - torch.arange(unlabeled).view(-1, 1, 1, 1) * torch.ones(1, 1, SIDE, SIDE)
     batch = unlabeled_batch(weak, images=images, masks=torch.ones_like(images))
     network, draws = PixelNetwork(), make_draws(labeled)
-    loss, _ = bcp(network, square(0.01, unlabeled), batch, draws, SEMI)
+    loss, _ = bcp(network, square(0.01, unlabeled), NOTHING, batch, draws, SEMI)
     assert float(loss.detach()) < 0.01
-    wrong, _ = bcp(network, square(0.99, unlabeled), batch, draws, SEMI)
+    wrong, _ = bcp(network, square(0.99, unlabeled), NOTHING, batch, draws, SEMI)
     assert float(wrong.detach()) > 1.0
     place = [i % labeled for i in range(unlabeled)]
     box = central_boxes(draws.uniform("semi/box", 2)[place], SIDE, SIDE)
@@ -87,7 +88,7 @@ def test_each_pixel_comes_with_the_target_of_its_own_source(labeled: int, unlabe
 
 def test_pixels_outside_a_view_teach_nothing_and_labeled_ones_always_do() -> None:
     batch = unlabeled_batch(square(0.0), images=square(0.0), masks=square(1.0), valid=square(0.0))
-    losses = [bcp(PixelNetwork(), square(q), batch, make_draws(1), SEMI)[0] for q in (0.01, 0.99)]
+    losses = [bcp(PixelNetwork(), square(q), NOTHING, batch, make_draws(1), SEMI)[0] for q in (0.01, 0.99)]
     ce = log(2)
     expected = 0.25 * (2 * ce + 1 - 17 / 25 + 1 - 21 / 31)
     assert [float(loss.detach()) for loss in losses] == pytest.approx([expected, expected], rel=1e-5)
@@ -105,7 +106,7 @@ def test_only_the_largest_component_of_the_teachers_mask_is_taught(monkeypatch: 
 
     monkeypatch.setattr(module, "masked_loss", spy)
     masks = square(1.0)
-    bcp(PixelNetwork(), q, unlabeled_batch(square(0.0), images=square(0.0), masks=masks), make_draws(1), SEMI)
+    bcp(PixelNetwork(), q, NOTHING, unlabeled_batch(square(0.0), images=square(0.0), masks=masks), make_draws(1), SEMI)
     expected = square(0.0)
     expected[0, 0, 4:, :] = 1.0
     assert [torch.equal(y, masks) or torch.equal(y, expected) for y in seen] == [True] * 4
@@ -138,7 +139,7 @@ def test_boxes_hang_on_the_step_and_the_image() -> None:
 
     def first(draws: Draws) -> Tensor:
         network = PixelNetwork()
-        bcp(network, torch.zeros(4, 1, 12, 12), batch, draws, SEMI)
+        bcp(network, torch.zeros(4, 1, 12, 12), NOTHING, batch, draws, SEMI)
         return network.calls[0][0]
 
     assert torch.equal(first(make_draws(4, step=3)), first(make_draws(4, step=3)))

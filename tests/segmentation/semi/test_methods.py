@@ -9,6 +9,7 @@ import torch
 
 from pipelines.params.segmenter import SemiMethod
 from segmentation.batches import one_hot
+from segmentation.consistency import confident_pixels
 from segmentation.losses import probability
 from segmentation.semi.methods import METHODS
 from tests.support.pixel_network import PixelNetwork, semi_params, unlabeled_batch
@@ -29,7 +30,9 @@ def test_scalars_are_finite_and_the_student_alone_learns(name: str, classes: int
     logits = torch.zeros(2, classes, 64, 64)
     logits[:, -1:] = 12.0 * batch.unlabeled.weak - 3.0
     q = probability(logits)
-    loss, logs = METHODS[name](network, q, batch, make_draws(), semi_params(kappa_foreground=0.5, kappa_background=0.5))
+    semi = semi_params(kappa_foreground=0.5, kappa_background=0.5)
+    m, _ = confident_pixels(q, batch.unlabeled.valid, semi)
+    loss, logs = METHODS[name](network, q, m, batch, make_draws(), semi)
     assert loss.ndim == 0
     assert float(loss.detach()) > 0
     assert all(value.ndim == 0 and torch.isfinite(value) and not value.requires_grad for value in logs.values())
@@ -46,7 +49,9 @@ def test_an_image_wholly_outside_its_view_teaches_nothing(name: str) -> None:
     losses = []
     for level in (0.01, 0.99):
         network = PixelNetwork()
-        loss, _ = METHODS[name](network, torch.full_like(weak, level), batch, make_draws(), semi_params())
+        loss, _ = METHODS[name](
+            network, torch.full_like(weak, level), torch.zeros_like(weak), batch, make_draws(), semi_params()
+        )
         loss.backward()
         losses.append((float(loss.detach()), float(network.scale.grad)))
     assert losses[0] == losses[1]  # copy-paste still learns from its labeled pixels
@@ -59,5 +64,8 @@ def test_the_same_step_gives_the_same_loss(name: str) -> None:
     batch, semi = make_batch(), semi_params(kappa_foreground=0.5, kappa_background=0.5)
     assert batch.unlabeled is not None
     q = batch.unlabeled.weak
-    one, two = (float(METHODS[name](PixelNetwork(), q, batch, make_draws(), semi)[0].detach()) for _ in range(2))
+    one, two = (
+        float(METHODS[name](PixelNetwork(), q, torch.ones_like(q), batch, make_draws(), semi)[0].detach())
+        for _ in range(2)
+    )
     assert one == two

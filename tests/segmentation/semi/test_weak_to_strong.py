@@ -7,13 +7,25 @@ import torch
 from torch import Tensor
 
 from segmentation.augmentations import cutmix
+from segmentation.consistency import confident_pixels
+from segmentation.semi.methods import Method
+from segmentation.semi.network import Network
 from segmentation.semi.weak_to_strong import fixmatch, unimatch
+from segmentation.system import Batch
 from tests.support.pixel_network import CHANNELS, Answers, PixelNetwork, semi_params, unlabeled_batch
 from tests.support.segmenter import make_draws
 
 SEMI = semi_params(kappa_foreground=0.8, kappa_background=0.95)
 SIDE = 8  # 64 pixels; 16 confident foreground pixels are asked for by the Dice term
 WEAK = torch.zeros(1, 1, SIDE, SIDE)
+
+
+def taught_by(method: Method, network: Network, q: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """The method's loss with the pixels that a system without a denoiser is sure of, and all that is logged."""
+    assert batch.unlabeled is not None
+    m, kept = confident_pixels(q, batch.unlabeled.valid, SEMI)
+    loss, logs = method(network, q, m, batch, make_draws(len(q)), SEMI)
+    return loss, {**kept, **logs}
 
 
 def by_columns(*values: float) -> Tensor:
@@ -34,15 +46,13 @@ def taught_foreground(logit: float, pixels: int = 64) -> float:
 def test_confident_pixels_alone_teach_their_decided_class() -> None:
     # 4 columns of confident lesion, one doubtful lesion, one doubtful background, 2 of confident background
     q = by_columns(0.9, 0.9, 0.8, 0.8, 0.79, 0.06, 0.05, 0.0)
-    loss, logs = fixmatch(Answers(0.0), q, unlabeled_batch(WEAK), make_draws(1), SEMI)
+    loss, logs = taught_by(fixmatch, Answers(0.0), q, unlabeled_batch(WEAK))
     dice = 1 - (2 * 16 + 1) / (24 + 32 + 1)  # p = 1/2 on 48 pixels, 32 of them lesion
     assert float(loss) == pytest.approx(0.5 * (log(2) + dice))
     assert float(logs["keep_foreground"]) == pytest.approx(4 / 5)
     assert float(logs["keep_background"]) == pytest.approx(2 / 3)
     # the decided mask is hard: another degree of confidence, the same loss
-    surer, _ = fixmatch(
-        Answers(0.0), by_columns(*[0.99] * 4, 0.5, 0.5, 0.0, 0.0), unlabeled_batch(WEAK), make_draws(1), SEMI
-    )
+    surer, _ = taught_by(fixmatch, Answers(0.0), by_columns(*[0.99] * 4, 0.5, 0.5, 0.0, 0.0), unlabeled_batch(WEAK))
     assert float(surer) == pytest.approx(float(loss))
 
 
@@ -52,11 +62,23 @@ def test_doubtful_pixels_and_those_outside_the_view_do_not_matter() -> None:
     good = by_columns(2, 2, 2, 2, 2, 2, -2, -2)
     wrong = by_columns(2, 2, 2, -9, -9, 9, -2, 9)  # there alone
     batch = unlabeled_batch(WEAK, valid=valid)
-    one, two = (float(fixmatch(Answers(x), q, batch, make_draws(1), SEMI)[0]) for x in (good, wrong))
+    one, two = (float(taught_by(fixmatch, Answers(x), q, batch)[0]) for x in (good, wrong))
     assert one == pytest.approx(two)
     p = sigmoid(2.0)
     dice = 1 - (2 * 24 * p + 1) / (24 * p + 8 * (1 - p) + 24 + 1)
     assert one == pytest.approx(0.5 * (log(1 + exp(-2)) + dice))
+
+
+@pytest.mark.parametrize("method", [fixmatch, unimatch])
+def test_the_systems_mask_decides_whatever_the_probability_says(method) -> None:  # type: ignore[no-untyped-def]
+    """A sure teacher of whom four columns are taken out, and a doubtful one of whom as many are let in."""
+    m = by_columns(1, 1, 1, 1, 0, 0, 0, 0)
+    losses = []
+    for q in (torch.full_like(WEAK, 0.99), torch.full_like(WEAK, 0.51)):
+        loss, logs = method(PixelNetwork(), q, m, unlabeled_batch(WEAK), make_draws(1), SEMI)
+        losses.append(float(loss.detach()))
+        assert not any(name.startswith("keep_") for name in logs)
+    assert losses == pytest.approx([taught_foreground(0.0, 32)] * 2)
 
 
 @pytest.mark.parametrize("method", [fixmatch, unimatch])
@@ -68,7 +90,7 @@ def test_target_and_mask_are_mixed_as_the_image_was(method) -> None:  # type: ig
     boxes[0, 0, :, :4], boxes[1, 1, :, :, 6:] = True, True  # the views' boxes differ
     strong = [cutmix(truth, box) for box in boxes]
     batch = unlabeled_batch(truth, strong, boxes=list(boxes))
-    loss, _ = method(PixelNetwork(), q, batch, make_draws(2), SEMI)
+    loss, _ = taught_by(method, PixelNetwork(), q, batch)
     p, ce = sigmoid(3.0), log(1 + exp(-3))
     # view 0: image 0 has 32 lesion pixels, image 1 none, whose Dice is skipped
     first = 0.5 * (ce + (1 - (64 * p + 1) / (32 * p + 32 * (1 - p) + 32 + 1)) / 2)
@@ -81,12 +103,12 @@ def test_target_and_mask_are_mixed_as_the_image_was(method) -> None:  # type: ig
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
     # unmixed targets would be missed by far
     unmixed = unlabeled_batch(truth, strong)
-    assert float(method(PixelNetwork(), q, unmixed, make_draws(2), SEMI)[0].detach()) > 3 * expected
+    assert float(taught_by(method, PixelNetwork(), q, unmixed)[0].detach()) > 3 * expected
 
 
 def test_unimatch_weighs_features_a_half_and_each_view_a_quarter() -> None:
     q = torch.full_like(WEAK, 0.9)
-    loss, logs = unimatch(Answers(0.5, 1.0, -1.0), q, unlabeled_batch(WEAK), make_draws(1), SEMI)
+    loss, logs = taught_by(unimatch, Answers(0.5, 1.0, -1.0), q, unlabeled_batch(WEAK))
     perturbed, one, two = (taught_foreground(logit) for logit in (0.5, 1.0, -1.0))
     assert float(loss) == pytest.approx(perturbed / 2 + one / 4 + two / 4)
     assert float(logs["perturbed"]) == pytest.approx(perturbed)
@@ -97,7 +119,7 @@ def test_unimatch_drops_half_of_the_channels_of_the_weak_view_alone() -> None:
     network = PixelNetwork()
     weak = torch.rand(2, 1, SIDE, SIDE)
     strong = [weak + 1.0, weak + 2.0]
-    unimatch(network, torch.full_like(weak, 0.9), unlabeled_batch(weak, strong), make_draws(2), SEMI)
+    taught_by(unimatch, network, torch.full_like(weak, 0.9), unlabeled_batch(weak, strong))
     assert [float((images - weak).mean()) for images, _ in network.calls] == pytest.approx([0.0, 1.0, 2.0])
     seen = [perturbed for _, perturbed in network.calls]
     assert seen[1] is seen[2] is None
@@ -112,7 +134,7 @@ def test_unimatch_drops_half_of_the_channels_of_the_weak_view_alone() -> None:
 
 def test_fixmatch_takes_the_first_strong_view_and_drops_no_channel() -> None:
     network, weak = PixelNetwork(), torch.rand(2, 1, SIDE, SIDE)
-    fixmatch(network, torch.full_like(weak, 0.9), unlabeled_batch(weak, [weak + 1, weak + 2]), make_draws(2), SEMI)
+    taught_by(fixmatch, network, torch.full_like(weak, 0.9), unlabeled_batch(weak, [weak + 1, weak + 2]))
     ((images, perturbed),) = network.calls
     assert torch.equal(images, weak + 1)
     assert perturbed is None
@@ -123,7 +145,7 @@ def test_fixmatch_takes_the_first_strong_view_and_drops_no_channel() -> None:
 def test_where_nothing_is_confident_nothing_is_learned(method, classes: int) -> None:  # type: ignore[no-untyped-def]
     network, weak = PixelNetwork(classes), torch.rand(2, 1, SIDE, SIDE)
     q = torch.full((2, classes, SIDE, SIDE), 0.5 if classes == 1 else 1 / 3)
-    loss, logs = method(network, q, unlabeled_batch(weak), make_draws(2), SEMI)
+    loss, logs = taught_by(method, network, q, unlabeled_batch(weak))
     loss.backward()
     assert float(loss.detach()) == 0.0
     assert float(network.scale.grad) == float(network.shift.grad) == 0.0
@@ -133,6 +155,6 @@ def test_where_nothing_is_confident_nothing_is_learned(method, classes: int) -> 
 def test_three_classes() -> None:
     """Equal logits: p = 1/3 everywhere, cross-entropy log 3; Dice of class 1 by hand, class 2 is skipped."""
     q = torch.tensor([0.05, 0.9, 0.05]).view(1, 3, 1, 1).expand(1, 3, SIDE, SIDE)
-    loss, _ = fixmatch(PixelNetwork(3), q, unlabeled_batch(WEAK), make_draws(1), SEMI)
+    loss, _ = taught_by(fixmatch, PixelNetwork(3), q, unlabeled_batch(WEAK))
     dice = (1 - (2 * 64 / 3 + 1) / (64 / 3 + 64 + 1)) / 2
     assert float(loss.detach()) == pytest.approx(0.5 * (log(3) + dice), rel=1e-5)

@@ -10,17 +10,12 @@ from torch import Tensor
 
 from segmentation import mask_diffusion
 from segmentation.losses import bce_dice, logits_of, probability
+from segmentation.modules.guidance import Condition
 from segmentation.system import Batch
 from segmentation.systems import crossdiff
-from segmentation.systems.crossdiff import (
-    Condition,
-    CrossDiff,
-    posterior,
-    supervised_timesteps,
-    unlabeled_timesteps,
-)
+from segmentation.systems.crossdiff import CrossDiff
 from segmentation.systems.unet import UNet
-from tests.support.crossdiff import NAMES, calls_of, inputs_of, make, predict
+from tests.support.crossdiff import NAMES, calls_of, condition_of, inputs_of, make, predict
 from tests.support.segmenter import average_of, gradients, make_batch, make_draws, make_system, tensors
 
 # ---- the direct head, and what is built on it ------------------------------------------------------------------------
@@ -36,7 +31,7 @@ def test_the_direct_path_is_the_unet() -> None:
     losses, expected = (s.losses(batch, 0.5, make_draws(), None) for s in (system, plain))
     torch.testing.assert_close(losses["direct"], expected["supervised"])
     expected["total"].backward()
-    bce_dice(system.condition(batch.images).direct, batch.masks).backward()
+    bce_dice(condition_of(system, batch.images).direct, batch.masks).backward()
     theirs = gradients(plain)
     for name, gradient in gradients(system).items():
         torch.testing.assert_close(gradient, theirs.get(name, torch.zeros_like(gradient)), msg=name)
@@ -45,14 +40,14 @@ def test_the_direct_path_is_the_unet() -> None:
     system.eval(), plain.eval()
     for size in ((64, 64), (96, 160)):
         images = torch.rand(2, 1, *size, generator=torch.Generator().manual_seed(0))
-        torch.testing.assert_close(system.condition(images).direct, plain(images))
+        torch.testing.assert_close(condition_of(system, images).direct, plain(images))
     assert torch.equal(predict(system, images, "direct"), probability(plain(images)))
 
 
 @pytest.mark.parametrize("classes", [1, 3])
 def test_the_main_decoder_corrects_the_direct_heads_logits(classes: int) -> None:
     system, images = make(classes=classes), tensors(2)[0]
-    c = system.condition(images)
+    c = condition_of(system, images)
     xt, t = torch.randn(2, classes, 64, 64), torch.tensor([3, 900])
     main, *auxiliary = system.denoise(xt, t, c, make_draws(), "p")
     assert float((main - c.direct).detach().abs().max()) > 1e-3
@@ -80,20 +75,12 @@ def test_the_image_is_heard_at_every_step(t: int) -> None:
     system, images = make().eval(), tensors(2)[0]
     xt, steps = torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(0)), torch.tensor([t, t])
     with torch.no_grad():
-        c, other = system.condition(images), system.condition(1 - images)
+        c, other = condition_of(system, images), condition_of(system, 1 - images)
         found = system.denoise(xt, steps, c, None)[0]
         swapped = system.denoise(xt, steps, Condition(other.maps, c.direct), None)[0]
         silenced = system.denoise(xt, steps, Condition([torch.zeros_like(m) for m in c.maps], c.direct), None)[0]
     for changed in (swapped, silenced):
         assert float((found - changed).norm() / (found - c.direct).norm()) > 1e-3
-
-
-def test_conditions_repeat_in_the_order_of_samples() -> None:
-    c = Condition([torch.rand(2, 3, 4, 4), torch.rand(2, 5, 2, 2)], torch.rand(2, 1, 8, 8))
-    three = c.repeated(3)
-    for one, many in zip([*c.maps, c.direct], [*three.maps, three.direct], strict=True):
-        assert torch.equal(many.view(3, *one.shape), one.expand(3, *one.shape))
-    assert c.repeated(1) is c
 
 
 # ---- the supervised step ---------------------------------------------------------------------------------------------
@@ -140,12 +127,12 @@ def test_the_estimate_passes_no_gradient(estimate: str) -> None:
     system, (images, masks) = make(estimate=estimate), tensors(2)
     teacher = average_of(system)
     assert isinstance(teacher, CrossDiff)
-    c = system.condition(images)
+    c = condition_of(system, images)
     e = system.estimate(masks, images, c, make_draws(), teacher)
     assert not e.requires_grad
     assert 0.0 <= float(e.min()) <= float(e.max()) <= 1.0
     if estimate == "teacher":
-        assert torch.equal(e, probability(teacher.condition(images).direct))
+        assert torch.equal(e, probability(condition_of(teacher, images).direct))
     elif estimate == "self":
         assert torch.equal(e, probability(c.direct.detach()))
     else:
@@ -217,23 +204,21 @@ def test_the_denoiser_is_told_about_labeled_images_with_half_of_the_channels() -
             torch.testing.assert_close(value, dict(plain.named_buffers())[name], msg=name)
 
 
-def test_timesteps_lie_where_the_method_says() -> None:
-    t, cold = supervised_timesteps(make_draws(20000), 1000)
-    assert float(cold.float().mean()) == pytest.approx(0.25, abs=0.01)
-    assert (t[cold] == 999).all()
-    warm = t[~cold]
-    assert (int(warm.min()), int(warm.max())) == (0, 998)
-    assert float((warm <= 600).float().mean()) == pytest.approx(0.8, abs=0.01)
-    assert float(warm[warm <= 600].float().mean()) == pytest.approx(300, abs=5)  # uniform on both sides
-    assert float(warm[warm > 600].float().mean()) == pytest.approx(800, abs=7)
-    t, cold = unlabeled_timesteps(make_draws(20000), 1000)
-    assert float(cold.float().mean()) == pytest.approx(0.25, abs=0.01)
-    assert (t[cold] == 999).all()
-    shares = [float((t[~cold] == start).float().mean()) for start in (200, 400, 600)]
-    assert shares == pytest.approx([1 / 3] * 3, abs=0.02)
-    for T in (2, 4, 50):
-        assert int(supervised_timesteps(make_draws(200), T)[0].max()) <= T - 1
-        assert int(unlabeled_timesteps(make_draws(200), T)[0].max()) <= T - 1
+@pytest.mark.parametrize(("p", "passes"), [(0.0, 1), (0.5, 2)])
+def test_the_guidance_runs_for_the_pass_that_the_denoiser_is_told_about(p: float, passes: int) -> None:
+    system = make(channel_dropout=p)
+    parts = {"E": system.encoder, "direct": system.direct, "Gd": system.guidance, "denoiser": system.denoiser}
+    counts = calls_of(parts, lambda: system.losses(make_batch(unlabeled=0), 0.5, make_draws(), None))
+    assert counts == {"E": 1, "direct": passes, "Gd": 1, "denoiser": 1}
+
+
+def test_the_teachers_estimate_needs_no_guidance() -> None:
+    system = make(estimate="teacher")
+    teacher = average_of(system)
+    assert isinstance(teacher, CrossDiff)
+    parts = {"E": teacher.encoder, "direct": teacher.direct, "Gd": teacher.guidance}
+    counts = calls_of(parts, lambda: system.losses(make_batch(unlabeled=0), 0.5, make_draws(), teacher))
+    assert counts == {"E": 1, "direct": 1}
 
 
 @pytest.mark.parametrize("switch", [{"global_context": False}, {"multi_scale": False}, {"aux_decoders": 1}])
@@ -246,7 +231,7 @@ def test_switches_remove_what_they_name(switch: dict[str, Any]) -> None:
     losses, corrections = [], []
     for system in (full, less):
         losses.append(float(system.losses(batch, 0.5, make_draws(), None)["denoised"]))
-        c = system.condition(batch.images)
+        c = condition_of(system, batch.images)
         corrections.append((system.denoise(xt, t, c, None)[0] - c.direct).detach())
     assert losses[0] != losses[1]
     change = float((corrections[1] - corrections[0]).norm() / corrections[0].norm())
@@ -261,7 +246,8 @@ def test_the_condition_is_computed_once_and_seeds_run_as_one_batch() -> None:
     parts = {"E": system.encoder, "Gd": system.guidance, "direct": system.direct, "denoiser": system.denoiser}
     counts = calls_of(parts, lambda: predict(system, images, "refine", steps=3, seeds=4))
     assert counts == {"E": 1, "Gd": 1, "direct": 1, "denoiser": 3}
-    c = system.condition(images)
+    assert calls_of(parts, lambda: predict(system, images, "direct")) == {"E": 1, "direct": 1}
+    c = condition_of(system, images)
     p_dir = probability(c.direct)
     whole = system.sample(c, p_dir, 3, 3, "refine", NAMES)[-1]
     original = mask_diffusion.case_noise
@@ -275,7 +261,7 @@ def test_the_condition_is_computed_once_and_seeds_run_as_one_batch() -> None:
 @pytest.mark.parametrize("mode", ["refine", "fast", "quality", "ensemble", "posterior"])
 def test_seeds_differ_through_the_noise_alone(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     system, images = make().eval(), tensors(2)[0]
-    c = system.condition(images)
+    c = condition_of(system, images)
     samples = system.sample(c, probability(c.direct), 2, 2, mode, NAMES)[-1]
     assert not torch.equal(samples[0], samples[1])
     monkeypatch.setattr(mask_diffusion, "case_noise", lambda names, seed, shape: torch.zeros(len(names), *shape))
@@ -285,7 +271,7 @@ def test_seeds_differ_through_the_noise_alone(mode: str, monkeypatch: pytest.Mon
 
 def test_a_warm_start_depends_on_the_direct_head() -> None:
     system, images = make().eval().requires_grad_(False), tensors(2)[0]
-    c = system.condition(images)
+    c = condition_of(system, images)
     p = probability(c.direct)
     seen = [inputs_of(system, lambda q=q: system.sample(c, q, 1, 2, "refine", NAMES))[0][0] for q in (p, 1 - p)]
     noise = torch.stack([mask_diffusion.case_noise(NAMES, seed, (1, 64, 64)) for seed in range(2)])
@@ -306,7 +292,7 @@ def test_any_estimate_can_be_refined() -> None:
     found = system.refine_from(images, p, **call)  # type: ignore[arg-type]
     assert found.shape == (3, 2, 1, 64, 64)
     # from the own direct head and the configured start it is the mode `refine`
-    own = probability(system.condition(images).direct).detach()
+    own = probability(condition_of(system, images).direct).detach()
     again = system.refine_from(images, own, start=400, steps=2, seeds=2, case_ids=NAMES).mean(dim=0)
     torch.testing.assert_close(again, predict(system, images, "refine", seeds=2))
 
@@ -349,17 +335,10 @@ def test_any_number_of_steps_is_finite_and_every_call_is_reported(steps: int) ->
     torch.testing.assert_close(found.extras["calls"][:, -1], found.probability)
 
 
-def test_posterior_has_both_read_outs_as_its_ends() -> None:
-    l_dir, l_gen = torch.randn(2, 1, 4, 4), torch.randn(2, 1, 4, 4)
-    torch.testing.assert_close(posterior(l_dir, l_gen, 1.0, 0.0), probability(l_dir))
-    torch.testing.assert_close(posterior(l_dir, l_gen, 0.0, 1.0), probability(l_gen))
-    # a prior of 1/3 for the lesion, counted twice by two posteriors, is taken out once
-    found = posterior(torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1), 1.0, 1.0, 1.0, 1 / 3)
-    assert float(found) == pytest.approx(2 / 3)
+def test_the_posterior_takes_both_read_outs_as_evidence() -> None:
     system, images = make().eval(), tensors(2)[0]
-    c = system.condition(images)
     refined = logits_of(predict(system, images, "refine"))
-    expected = torch.sigmoid((c.direct + refined) / 2.0)
+    expected = torch.sigmoid((condition_of(system, images).direct + refined) / 2.0)
     torch.testing.assert_close(predict(system, images, "posterior"), expected.detach())
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from segmentation.consistency import confidence_mask, consistency_weight
+from segmentation.consistency import confidence_mask, confident_pixels, consistency_weight
 from segmentation.losses import probability
 from segmentation.semi.methods import METHODS
 from segmentation.system import Batch, Unlabeled
@@ -33,6 +33,11 @@ def unlabeled_of(batch: Batch) -> Unlabeled:
     return batch.unlabeled
 
 
+def confident(system: CrossDiff, q: Tensor, samples: Tensor | None) -> Tensor:
+    """The confident pixels of whole views."""
+    return confident_pixels(q, torch.ones_like(q[:, :1]), system.config.semi, samples)[0]
+
+
 def answer(system: CrossDiff, logits: list[Tensor]) -> None:
     """Let every denoiser call answer the same."""
     system.denoise = lambda *_: logits  # type: ignore[method-assign]
@@ -45,14 +50,14 @@ def answer(system: CrossDiff, logits: list[Tensor]) -> None:
 @pytest.mark.parametrize("u", [0.09, 0.1])
 def test_rectified_pseudo_labels_by_hand(rectify: str, u: float) -> None:
     system, images = make(rectify=rectify).eval(), tensors(2)[0]
-    q0 = probability(system.condition(images).direct).detach()
+    q0 = probability(system.see(images).logits).detach()
     logits = torch.full_like(q0, math.log(9.0))  # the denoiser says 0.9
     answer(system, [logits])
-    q, m = system.pseudo_label(images, u, make_draws())
+    q, samples = system.pseudo_label(images, u, make_draws())
     early = rectify == "none" or u < 0.1  # the denoiser is not trusted yet
     expected = q0 if early else torch.full_like(q0, 0.9) if rectify == "refine" else (q0 + 0.9) / 2
     torch.testing.assert_close(q, expected)
-    assert torch.equal(m, confidence_mask(q, 0.8, 0.95))
+    assert torch.equal(confident(system, q, samples), confidence_mask(q, 0.8, 0.95))
     assert not q.requires_grad
 
 
@@ -60,18 +65,24 @@ def test_rectification_is_one_warm_start_from_the_direct_head() -> None:
     system, images = make(rectify="refine").eval(), tensors(2)[0]
     ((xt, t),) = inputs_of(system, lambda: system.pseudo_label(images, 0.5, make_draws()))
     assert t.tolist() == [400, 400]
-    q0, abar = probability(system.condition(images).direct).detach(), system.alphas_cumprod[400]
+    q0, abar = probability(system.see(images).logits).detach(), system.alphas_cumprod[400]
     noise = make_draws().normal("noise/teacher/0", 1, 64, 64)
     torch.testing.assert_close(xt, abar.sqrt() * 0.5 * (2 * q0 - 1) + (1 - abar).sqrt() * noise)
-    for changes in ({"rectify": "none"}, {"rectify": "none", "confidence": "probability"}):
-        plain = make(**changes).eval()
-        assert not inputs_of(plain, lambda plain=plain: plain.pseudo_label(images, 0.5, make_draws()))
+
+
+def test_pseudo_labels_of_the_direct_head_alone_cost_neither_guidance_nor_denoiser() -> None:
+    images = tensors(2)[0]
+    for rectify, u, calls in (("none", 0.5, 0), ("refine", 0.05, 0), ("refine", 0.5, 1)):
+        system = make(rectify=rectify, confidence="probability").eval()
+        parts = {"E": system.encoder, "direct": system.direct, "Gd": system.guidance, "denoiser": system.denoiser}
+        counts = calls_of(parts, lambda system=system, u=u: system.pseudo_label(images, u, make_draws()))
+        assert [counts[name] for name in parts] == [1, 1, calls, calls]
 
 
 @pytest.mark.parametrize("rectify", ["none", "refine", "mean"])
 def test_agreement_of_four_samples_is_the_confidence(rectify: str) -> None:
     system, images = make(rectify=rectify, confidence="agreement").eval(), tensors(2)[0]
-    q0 = probability(system.condition(images).direct).detach()
+    q0 = probability(system.see(images).logits).detach()
     samples = torch.full((4, 2, 1, 64, 64), 0.6)
     samples[3, 0, :, :32] = 0.4  # one of four dissents about the upper half of the first image
     samples[:, 1] = 0.1
@@ -84,10 +95,10 @@ def test_agreement_of_four_samples_is_the_confidence(rectify: str) -> None:
         return [torch.logit(samples).flatten(0, 1)]
 
     system.denoise = stub  # type: ignore[method-assign]
-    q, m = system.pseudo_label(images, 0.5, make_draws())
+    q, drawn = system.pseudo_label(images, 0.5, make_draws())
     agreed = torch.ones(2, 1, 64, 64)
     agreed[0, :, :32] = 0.0
-    assert torch.equal(m, agreed)
+    assert torch.equal(confident(system, q, drawn), agreed)
     mean = torch.full((2, 1, 64, 64), 0.6)
     mean[0, :, :32], mean[1] = 0.55, 0.1
     expected = {"none": q0, "refine": mean, "mean": (mean + q0) / 2}[rectify]
@@ -95,7 +106,7 @@ def test_agreement_of_four_samples_is_the_confidence(rectify: str) -> None:
     (xt,) = calls
     noises = xt.view(4, 2, 1, 64, 64)
     assert all(not torch.equal(noises[0], noises[n]) for n in (1, 2, 3))
-    _, early = system.pseudo_label(images, 0.05, make_draws())
+    early = confident(system, *system.pseudo_label(images, 0.05, make_draws()))
     assert torch.equal(early, confidence_mask(q0, 0.8, 0.95))
     assert len(calls) == 1
 
@@ -104,7 +115,8 @@ def test_three_classes_have_pseudo_labels_too() -> None:
     images = tensors(2)[0]
     for confidence in ("probability", "agreement"):
         system = make(classes=3, rectify="mean", confidence=confidence).eval()
-        q, m = system.pseudo_label(images, 0.5, make_draws())
+        q, samples = system.pseudo_label(images, 0.5, make_draws())
+        m = confident(system, q, samples)
         torch.testing.assert_close(q.sum(dim=1), torch.ones(2, 64, 64))
         assert m.shape == (2, 1, 64, 64)
         assert set(m.unique().tolist()) <= {0.0, 1.0}
@@ -117,9 +129,7 @@ def test_the_student_never_starts_from_its_target(monkeypatch: pytest.MonkeyPatc
     system = make()
     teacher, seen = teacher_of(system), []
     for value in (0.05, 0.95):
-        monkeypatch.setattr(
-            CrossDiff, "pseudo_label", lambda self, x, u, draws, v=value: (torch.full_like(x, v), torch.ones_like(x))
-        )
+        monkeypatch.setattr(CrossDiff, "pseudo_label", lambda self, x, u, draws, v=value: (torch.full_like(x, v), None))
         seen.append(inputs_of(system, lambda: system.losses(make_batch(), 0.5, make_draws(), teacher)))
     assert len(seen[0]) == 2
     for (one, _), (two, _) in zip(*seen, strict=True):
@@ -133,7 +143,7 @@ def test_the_student_starts_from_its_own_direct_head_or_from_noise(monkeypatch: 
     teacher = teacher_of(system)
     _, (xt, t) = inputs_of(system, lambda: system.losses(batch, 0.5, make_draws(), teacher))
     assert t.tolist() == [200, 999]
-    own = probability(system.condition(unlabeled_of(batch).strong[0]).direct).detach()
+    own = probability(system.see(unlabeled_of(batch).strong[0]).logits).detach()
     noise, abar = make_draws().normal("noise/unlabeled", 1, 64, 64), system.alphas_cumprod[200]
     torch.testing.assert_close(xt[0], abar.sqrt() * 0.5 * (2 * own[0] - 1) + (1 - abar).sqrt() * noise[0])
     assert torch.equal(xt[1], noise[1])
@@ -143,15 +153,15 @@ def test_the_unlabeled_loss_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pseudo-labels: a lesion everywhere, and none; CutMix puts the second into the upper half of the first."""
     q = torch.full((2, 1, 64, 64), 0.9)
     q[1] = 0.01
-    m, valid = torch.ones_like(q), torch.ones_like(q)
+    valid = torch.ones_like(q)
     valid[1, :, 32:] = 0.0
     boxes = torch.zeros(2, 1, 64, 64, dtype=torch.bool)
     boxes[0, :, :32] = True
-    monkeypatch.setattr(CrossDiff, "pseudo_label", lambda self, images, u, draws: (q, m))
+    monkeypatch.setattr(CrossDiff, "pseudo_label", lambda self, images, u, draws: (q, None))
     taken: list[Tensor] = []
 
-    def method(student: Any, q: Tensor, *_: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        taken.append(q)
+    def method(student: Any, q: Tensor, m: Tensor, *_: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        taken.extend((q, m))
         return torch.tensor(2.0), {"mine": torch.tensor(1.0)}
 
     monkeypatch.setattr(crossdiff, "METHODS", {"mean_teacher": method})
@@ -173,6 +183,7 @@ def test_the_unlabeled_loss_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert float(logs["mine"]) == 1.0
     assert float(total.detach()) == pytest.approx(2.0 + 0.5 * (l_main + 3.0 * l_cross), rel=1e-4)
     assert torch.equal(taken[0], q)  # unmixed: each method mixes as its images were
+    assert torch.equal(taken[1], valid)
     assert float(logs["keep_foreground"]) == 1.0
     assert float(logs["keep_background"]) == pytest.approx(0.5)
 
@@ -187,8 +198,8 @@ def test_the_ramp_and_the_arm_weigh_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("method", ["fixmatch", "unimatch"])
 def test_zero_confidence_teaches_nothing(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def doubtful(self: CrossDiff, images: Tensor, u: float, draws: Any) -> tuple[Tensor, Tensor]:
-        return torch.full_like(images, 0.5), torch.zeros_like(images)
+    def doubtful(self: CrossDiff, images: Tensor, u: float, draws: Any) -> tuple[Tensor, None]:
+        return torch.full_like(images, 0.5), None
 
     monkeypatch.setattr(CrossDiff, "pseudo_label", doubtful)
     system, batch = make(teach=method), make_batch()
@@ -217,6 +228,26 @@ def test_pseudo_labels_pass_no_gradient_and_say_what_they_keep(method: str, monk
     assert {"keep_foreground", "keep_background"} <= set(losses)
 
 
+@pytest.mark.parametrize("method", ["fixmatch", "unimatch"])
+def test_agreement_decides_what_reaches_the_direct_head_too(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sure teacher whose samples disagree teaches nothing, a doubtful one whose samples agree does."""
+    samples = torch.full((4, 2, 1, 64, 64), 0.9)
+    apart = samples.clone()
+    apart[3] = 0.1
+    system, batch, found = make(teach=method, confidence="agreement"), make_batch(), []
+    for level, drawn in ((0.99, apart), (0.6, samples)):
+        monkeypatch.setattr(
+            CrossDiff,
+            "pseudo_label",
+            lambda self, x, u, draws, level=level, drawn=drawn: (torch.full_like(x, level), drawn),
+        )
+        total, logs = system._unlabeled(batch, unlabeled_of(batch), 0.9, make_draws(), system)
+        found.append((float(total.detach()), float(logs["unlabeled_direct"]), float(logs["keep_foreground"])))
+    assert found[0] == (0.0, 0.0, 0.0)
+    assert found[1][2] == 1.0
+    assert min(found[1]) > 0.1
+
+
 @pytest.mark.parametrize(
     ("method", "encoder", "direct"), [("mean_teacher", 2, 3), ("fixmatch", 2, 3), ("unimatch", 4, 5), ("bcp", 4, 5)]
 )
@@ -224,7 +255,7 @@ def test_the_first_strong_views_condition_is_computed_once(method: str, encoder:
     """Labeled images pass the encoder once and the direct path twice (whole, and with channels dropped)."""
     system, batch = make(teach=method, channel_dropout=0.5), make_batch()
     teacher = teacher_of(system)
-    parts = {"E": system.encoder, "direct": system.direct, "denoiser": system.denoiser}
+    parts = {"E": system.encoder, "direct": system.direct, "Gd": system.guidance, "denoiser": system.denoiser}
     parts |= {f"aux{n}": decoder for n, decoder in enumerate(system.denoiser.auxiliary)}
     parts |= {"teacher E": teacher.encoder, "teacher denoiser": teacher.denoiser}
     parts |= {"teacher aux": teacher.denoiser.auxiliary[0]}
@@ -232,6 +263,7 @@ def test_the_first_strong_views_condition_is_computed_once(method: str, encoder:
     assert counts == {
         "E": encoder,
         "direct": direct,
+        "Gd": 2,  # one for the labeled images, one for that view
         "denoiser": 2,
         "aux0": 2,
         "aux1": 2,
@@ -244,11 +276,11 @@ def test_the_first_strong_views_condition_is_computed_once(method: str, encoder:
 def test_a_perturbed_pass_moves_no_statistic_of_the_direct_path() -> None:
     system, images = make(norm="bn"), tensors(2)[0]
     before = {n: v.clone() for n, v in system.named_buffers() if "running" in n}
-    perturbed = system.condition(images, None, lambda x: 0.5 * x).direct
+    perturbed = system.see(images, None, lambda x: 0.5 * x).logits
     moved = {n for n, v in system.named_buffers() if "running" in n and not torch.equal(v, before[n])}
     assert moved
     assert all(name.startswith("encoder.") for name in moved)  # whose maps are whole
-    assert float((perturbed - system.condition(images).direct).detach().abs().max()) > 1e-4
+    assert float((perturbed - system.see(images).logits).detach().abs().max()) > 1e-4
 
 
 # ---- auxiliary decoders ----------------------------------------------------------------------------------------------

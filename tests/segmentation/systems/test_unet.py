@@ -10,6 +10,7 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 
+from segmentation.consistency import confident_pixels
 from segmentation.losses import bce_dice, probability
 from segmentation.perturbations import channel_dropout, image_generators, uniform_like
 from segmentation.semi.methods import METHODS
@@ -58,28 +59,37 @@ def test_the_chosen_method_is_weighted_by_the_ramp(method: str) -> None:
     assert isinstance(teacher, UNet)
     supervised = bce_dice(other(batch.images), batch.masks)
     q = probability(teacher(batch.unlabeled.weak))
-    unlabeled, logs = METHODS[method](other.student, q, batch, make_draws(), other.config.semi)
+    m, kept = confident_pixels(q, batch.unlabeled.valid, other.config.semi)
+    unlabeled, logs = METHODS[method](other.student, q, m, batch, make_draws(), other.config.semi)
     assert float(unlabeled.detach()) > 0
     torch.testing.assert_close(losses["supervised"], supervised.detach())
     torch.testing.assert_close(losses["total"], supervised + 2.0 * math.exp(-1.25) * unlabeled)
-    assert set(losses) == {"total", "supervised", "dice", *logs}
+    assert set(losses) == {"total", "supervised", "dice", *kept, *logs}
 
 
 @pytest.mark.parametrize("method", list(METHODS))
 def test_pseudo_labels_carry_no_gradient(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Tensor] = []
 
-    def spy(student: Any, q: Tensor, *more: Any) -> Any:
-        seen.append(q)
-        return METHODS[method](student, q, *more)
+    def spy(student: Any, q: Tensor, m: Tensor, *more: Any) -> Any:
+        seen.extend((q, m))
+        return METHODS[method](student, q, m, *more)
 
     monkeypatch.setattr(unet, "METHODS", {method: spy})
-    system, batch = make(teach=method), make_batch()
+    valid = torch.ones(2, 1, 64, 64)
+    valid[1, :, :, 40:] = 0.0
+    system, batch = make(teach=method, kappa_background=0.5), make_batch(valid=valid)
     teacher = make().eval()  # whose parameters ask for gradients
-    system.losses(batch, 0.9, make_draws(), teacher)["total"].backward()
+    losses = system.losses(batch, 0.9, make_draws(), teacher)
+    losses["total"].backward()
     assert batch.unlabeled is not None
-    assert not seen[0].requires_grad
-    assert torch.equal(seen[0], probability(teacher(batch.unlabeled.weak)).detach())
+    q, m = seen
+    assert not q.requires_grad
+    assert torch.equal(q, probability(teacher(batch.unlabeled.weak)).detach())
+    expected, kept = confident_pixels(q, valid, system.config.semi)
+    assert torch.equal(m, expected)
+    assert 0 < float(m.sum()) <= float(valid.sum())
+    assert {name: float(losses[name]) for name in kept} == {name: float(value) for name, value in kept.items()}
     assert all(float(g.abs().max()) == 0.0 for g in gradients(teacher).values())
 
 
