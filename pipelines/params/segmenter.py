@@ -62,7 +62,8 @@ class SemiParams(Block):
     """w_max, ramp: consistency weight w(u). lc: weight of the cross-consistency. kappa: confidence per class.
 
     rectify: whether the denoiser repairs pseudo-labels (`refine`), or is averaged with them (`mean`). confidence: which
-    pixels teach, by the teacher's probability or by the agreement of four samples of the denoiser.
+    pixels teach, by the teacher's probability or by the agreement of four samples of the denoiser. Both are read by
+    `crossdiff` alone: `unet` has no denoiser. The methods mean_teacher and bcp take all pixels, as published.
     """
 
     w_max: float = Field(ge=0.0, le=100.0)
@@ -106,6 +107,16 @@ class SegmenterParams(Block):
     semi: SemiParams
     unet: UnetParams
     crossdiff: CrossdiffParams
+
+    @model_validator(mode="after")
+    def _samples_can_disagree(self) -> "SegmenterParams":
+        twin = self.crossdiff.twin
+        if self.system == "crossdiff" and twin != "none" and self.semi.confidence == "agreement":
+            raise ValueError(
+                f"semi.confidence agreement compares samples of the denoiser, and crossdiff.twin {twin} draws nothing "
+                f"in which they could differ; set semi.confidence: probability, or crossdiff.twin: none"
+            )
+        return self
 
 
 class SegmentParams(Block):

@@ -89,6 +89,22 @@ def test_faults_name_key_and_remedy(path, value, message):
     assert str(caught.value).startswith("params.yaml: ")
 
 
+@pytest.mark.parametrize("twin", ["zero", "cascade"])
+def test_agreement_is_asked_only_where_samples_can_disagree(twin):
+    tree = change("segmenter.crossdiff.twin", twin)
+    parse_params(tree, "p")
+    tree["segmenter"]["semi"]["confidence"] = "agreement"
+    with pytest.raises(ParamsError) as caught:
+        parse_params(tree, "p")
+    assert str(caught.value).startswith("p: segmenter: semi.confidence agreement compares samples of the denoiser")
+    assert str(caught.value).endswith(
+        f"crossdiff.twin {twin} draws nothing in which they could differ; set "
+        "semi.confidence: probability, or crossdiff.twin: none"
+    )
+    tree["segmenter"]["system"] = "unet"  # reads neither
+    parse_params(tree, "p")
+
+
 def test_all_faults_are_named_at_once():
     tree = change("sclae", 1)
     tree["runtime"]["threads"] = 0
