@@ -16,7 +16,8 @@ import yaml
 
 from pipelines.runtime.artifacts import write_csv, write_json, write_manifest
 from pipelines.study.__main__ import main
-from pipelines.study.spec import Job
+from pipelines.study.spec import Job, Study, expand_jobs, load_study
+from pipelines.study.table import build_table
 from tests.support.workspaces import project_environment, smoke_params
 
 # The stages of the real dvc.yaml that matter here, with the same names and places.
@@ -249,3 +250,27 @@ def write_results(
         }
     write_json(folder / "plan.json", plan)
     return plan
+
+
+def open_study(folder: Path, **content: Any) -> tuple[Study, list[Job]]:
+    """A study of this content and its jobs."""
+    path = write_study(folder, **content)
+    study = load_study(path)
+    return study, expand_jobs(study, path)
+
+
+def rows_of(*dice: float, **more: Any) -> list[dict[str, Any]]:
+    """One image per score, two images to a group."""
+    return [case_row(f"case{n}", f"g{n // 2}", value, **more) for n, value in enumerate(dice)]
+
+
+def by_label(jobs: list[Job], **results: list[dict[str, Any]]) -> dict[str, tuple[Job, list[dict[str, Any]]]]:
+    """`real_0=rows`: the job of that arm and seed."""
+    found = {f"{job.arm}_{job.seed}": job for job in jobs}
+    return {name: (found[name], rows) for name, rows in results.items()}
+
+
+def table_of(folder: Path, study: Study, jobs: list[Job], results: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The table of these results; more: as for write_results."""
+    plan = write_results(folder / "out", results, **more)
+    return build_table(study, jobs, plan, folder / "out")

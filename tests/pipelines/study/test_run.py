@@ -84,7 +84,7 @@ def test_a_killed_run_goes_on_and_runs_no_call_twice(project: Path) -> None:
             assert (found["unmeasured"], found["open"]) == (times - 1, False)
 
 
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_the_children_with_a_checkpoint(project: Path, number: int, expected: int) -> None:
     study = write_study(project)
     (project / "orders" / "segment").write_text("sleep 60")
