@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pipelines.study.gather import Row, paired, partner, values_of, view_of
-from pipelines.study.naming import FOREGROUND, means, text_of
+from pipelines.study.naming import means
 from pipelines.study.spec import Selector, Study
 from pipelines.study.statistics import gain, holm
 
@@ -43,7 +43,7 @@ def compared(first: Selector, second: Selector, rows: Sequence[Row], study: Stud
             records.append({**head, "gain": None, "why": "no such second row", "planned": False})
             continue
         found = []
-        for name in _classes(row, other, first, second):
+        for name in _common_classes(row, other):
             ours, theirs = view_of(row, first, name), view_of(other, second, name)
             if ours is not None and theirs is not None:
                 view = {"modes": [ours[0], theirs[0]], "foreground": name}
@@ -53,10 +53,9 @@ def compared(first: Selector, second: Selector, rows: Sequence[Row], study: Stud
     return records
 
 
-def _classes(row: Row, other: Row, first: Selector, second: Selector) -> list[str]:
-    asked = {text_of(selector[FOREGROUND]) for selector in (first, second) if FOREGROUND in selector}
+def _common_classes(row: Row, other: Row) -> list[str]:
     theirs = {view[1] for view in other.views}
-    return [name for name in dict.fromkeys(view[1] for view in row.views) if name in theirs and {name} >= asked]
+    return [name for name in dict.fromkeys(view[1] for view in row.views) if name in theirs]
 
 
 def difference(row: Row, ours: View, other: Row, theirs: View | None, study: Study, label: str) -> Record:
