@@ -58,7 +58,8 @@ def run(run: Run) -> None:
         param_groups=param_groups(system),
         observe=make_observer(run, prepared, settings, pools.classes),
     )
-    for warning in collapse(read_csv(run.out / "metrics.csv"), learns=pools.weight > 0):
+    confident = config.system == "crossdiff" or config.method.semi in ("fixmatch", "unimatch")  # pixels alone teach
+    for warning in collapse(read_csv(run.out / "metrics.csv"), learns=confident and pools.weight > 0):
         run.log(f"warning: {warning}")
     save_system(trained, run.out)  # type: ignore[arg-type]
 
