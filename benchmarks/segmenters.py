@@ -28,8 +28,8 @@ from pipelines.params.root import Params
 from pipelines.params.segmenter import EncoderParams, SegmentParams
 from pipelines.runtime.artifacts import write_json
 from pipelines.runtime.stage import versions
-from segmentation.inference import MULTIPLE
 from segmentation.system import SYSTEMS
+from segmentation.views import MULTIPLE
 
 DEFAULTS = Path(__file__).resolve().parents[1] / "pipelines" / "default.yaml"
 BATCHES = (1, 16)  # of predictions

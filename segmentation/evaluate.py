@@ -52,6 +52,7 @@ def run(run: Run) -> None:
         steps=diffusion.steps,
         seeds=diffusion.seeds,
         mode=diffusion.mode,
+        views=settings.views,
         device=run.device,
         progress=run.progress(len(images)).update,
     )
@@ -75,6 +76,7 @@ def run(run: Run) -> None:
             table["modes"][mode][name]["uncertainty"] = {"pooled": pooled, **own}
     table |= {"arm": run.arguments["arm"], "seed": int(run.arguments["seed"]), "primary": primary}
     table |= {"dataset": run.dataset, "phantom": bool(prepared.dataset["phantom"]), "images": len(rows)}
+    table |= {"views": settings.views}
     table |= subsets(scored, tuple(modes), scoring.foreground, settings.bootstrap)
     if "calls" in predicted.extras:
         table["dice_by_call"] = dice_by_call(predicted.extras["calls"], labels, scoring.foreground)

@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segmentation.system import Prediction, System
-
-MULTIPLE = 32  # the encoder's stride
+from segmentation.views import MULTIPLE, averaged_views
 
 
 @dataclass(frozen=True)
@@ -32,20 +31,22 @@ def predict_rows(
     steps: int,
     seeds: int,
     mode: str,
+    views: int = 1,
     batch: int = 16,
     device: torch.device | str = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> Predictions:
     """Predict (N, H, W) uint8 images of any one size, N >= 1; the result does not depend on `batch`.
 
-    case_ids: N names; the sampler's noise hangs on them. progress: called with the number of images done so far.
+    case_ids: N names; the sampler's noise hangs on them. views: see `predict_any_size`. progress: called with the
+    number of images done so far.
     """
     parts: list[Prediction] = []
     for first in range(0, len(images), batch):
         chosen = np.ascontiguousarray(images[first : first + batch])
         pixels = torch.from_numpy(chosen).to(device).float()[:, None] / 255.0
         names = list(case_ids[first : first + batch])
-        parts.append(predict_any_size(system, pixels, steps=steps, seeds=seeds, mode=mode, case_ids=names))
+        parts.append(predict_any_size(system, pixels, steps=steps, seeds=seeds, mode=mode, case_ids=names, views=views))
         if progress is not None:
             progress(first + len(names))
     return Predictions(
@@ -56,18 +57,26 @@ def predict_rows(
 
 
 def predict_any_size(
-    system: System, images: Tensor, *, steps: int, seeds: int, mode: str, case_ids: list[str]
+    system: System, images: Tensor, *, steps: int, seeds: int, mode: str, case_ids: list[str], views: int = 1
 ) -> Prediction:
-    """`predict` for (B, 1, H, W) of any size: padded by reflection to multiples of 32, the result cropped back."""
-    height, width = images.shape[-2:]
-    padded, top, left = pad_by_reflection(images)
-    found = system.predict(padded, steps=steps, seeds=seeds, mode=mode, case_ids=case_ids)
-    window = (..., slice(top, top + height), slice(left, left + width))
-    return Prediction(
-        found.probability[window],
-        found.uncertainty[window],
-        {name: value[window] for name, value in found.extras.items()},
-    )
+    """`predict` for (B, 1, H, W) of any size: padded by reflection to multiples of 32, the result cropped back.
+
+    views: 1; 2, averaged with the mirrored image; 3, with an enlarged one too (`segmentation.views`). Each is a whole
+    prediction.
+    """
+
+    def predict(seen: Tensor) -> Prediction:
+        height, width = seen.shape[-2:]
+        padded, top, left = pad_by_reflection(seen)
+        found = system.predict(padded, steps=steps, seeds=seeds, mode=mode, case_ids=case_ids)
+        window = (..., slice(top, top + height), slice(left, left + width))
+        return Prediction(
+            found.probability[window],
+            found.uncertainty[window],
+            {name: value[window] for name, value in found.extras.items()},
+        )
+
+    return averaged_views(predict, images, views)
 
 
 def pad_by_reflection(images: Tensor, multiple: int = MULTIPLE) -> tuple[Tensor, int, int]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from pipelines.params.loader import load_params, select
 from pipelines.runtime.artifacts import (
@@ -20,8 +21,10 @@ from pipelines.runtime.artifacts import (
 )
 from pipelines.runtime.stage import run_stage
 from segmentation.evaluate import STAGES, dice_by_call, modes_of, numbers, stage_of, subsets
+from segmentation.inference import predict_rows
+from segmentation.metrics import dice
 from segmentation.scores import COLUMNS
-from segmentation.system import SystemConfig, build_system, save_system
+from segmentation.system import SystemConfig, build_system, load_system, save_system
 from tests.support.workspaces import smoke_params
 
 pytestmark = pytest.mark.filterwarnings("ignore:.timm-. encoders are deprecated")
@@ -145,6 +148,7 @@ def test_numbers_keep_lesion_free_images_apart(root):
     assert found["lesion"]["dice"]["mean"] == pytest.approx(np.mean([float(row["dice"]) for row in rows[:5]]))
     assert found["lesion_free"]["images"] == 1
     assert (table["arm"], table["seed"], table["primary"], table["phantom"]) == ("supervised", 0, "direct", True)
+    assert table["views"] == 1
     assert "copies_of_test" not in table
 
 
@@ -203,6 +207,35 @@ def test_again_gives_the_same_bytes(root):
     first = verify_folder(root / "results" / "supervised-0")
     assert run_stage(STAGES["evaluate"], ["--arm", "supervised", "--seed", "0"], root=root) == 0
     assert verify_folder(root / "results" / "supervised-0").files == first.files
+
+
+def test_views_are_averaged_and_counted(root):
+    folder = root / "results" / "supervised-0"
+    plain, probabilities = read_csv(folder / "per_case.csv"), predicted(root, views=3)
+    text = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(yaml.safe_dump(change(yaml.safe_load(text), views=3)))
+    try:
+        assert run_stage(STAGES["evaluate"], ["--arm", "supervised", "--seed", "0"], root=root) == 0
+        table, rows = read_json(folder / "metrics.json"), read_csv(folder / "per_case.csv")
+    finally:
+        (root / "params.yaml").write_text(text)
+        assert run_stage(STAGES["evaluate"], ["--arm", "supervised", "--seed", "0"], root=root) == 0
+    labels = np.load(root / "data" / "prepared" / "labels.npy")[3:]
+    assert table["views"] == 3
+    expected = [dice(p[0] >= 0.5, label == 1) for p, label in zip(probabilities, labels, strict=True)]
+    assert [float(row["dice"]) for row in rows] == pytest.approx(expected, abs=1e-6)
+    assert [row["ece_box"] for row in rows] != [row["ece_box"] for row in plain]
+
+
+def predicted(root: Path, views: int) -> np.ndarray:
+    system = load_system(root / "models" / "segmenter" / "supervised-0")
+    images = np.load(root / "data" / "prepared" / "images.npy")[3:]
+    return predict_rows(system, images, list("abcdef"), steps=1, seeds=1, mode="direct", views=views).probability
+
+
+def change(tree: dict[str, Any], **values: Any) -> dict[str, Any]:
+    tree["evaluate"].update(values)
+    return tree
 
 
 def test_stages_by_arm():

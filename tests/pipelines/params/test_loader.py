@@ -37,6 +37,7 @@ def change(path, value):
         ("sclae", "demo", "sclae: unknown key; the nearest known one is 'scale'"),
         ("segmenter.enconder", {}, "segmenter.enconder: unknown key; the nearest known one is 'encoder'"),
         ("scales.demo.diffusion.bath", 3, "scales.demo.diffusion.bath: unknown key; the nearest known one is 'batch'"),
+        ("evaluate.views", 4, "evaluate.views: input should be less than or equal to 3, found 4"),
         ("runtime.threads", "2", "runtime.threads: input should be a valid integer, found '2'"),
         ("scales.smoke.sample.steps", float("nan"), "scales.smoke.sample.steps: input should be a valid integer"),
         ("segmenter.label_fraction", float("nan"), "segmenter.label_fraction: input should be"),
