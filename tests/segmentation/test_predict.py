@@ -86,6 +86,38 @@ def test_a_renamed_file_gives_the_same_mask_and_equal_stems_do_not_collide(
     assert np.array_equal(one, two)
 
 
+def test_views_average_the_mirrored_image(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scan and its mirror image get mirrored maps from two views, which one view does not give."""
+    folder = tmp_path / "mirrored"
+    folder.mkdir()
+    image = pictures(1, 96)[0][0]
+    Image.fromarray(image).save(folder / "a.png")
+    Image.fromarray(image[:, ::-1]).save(folder / "b.png")
+    maps: list[np.ndarray] = []
+
+    def kept(*arguments: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+        found = infer(*arguments)
+        maps.extend(probability for probability, _ in found)
+        return found
+
+    infer = predict.infer
+    monkeypatch.setattr(predict, "infer", kept)
+    for number, options in enumerate(([], ["--views", "2"])):
+        out = str(tmp_path / str(number))
+        assert main([str(model), str(folder), "--output", out, "--device", "cpu", "--mode", "direct", *options]) == 0
+    one, two = (float(np.abs(a - b[..., ::-1]).max()) for a, b in (maps[:2], maps[2:]))
+    assert two < 1e-6
+    assert one > 1e-3
+    np.testing.assert_allclose(maps[2], (maps[0] + maps[1][..., ::-1]) / 2, atol=1e-6)
+
+
+def test_views_outside_their_range_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["model", "scans", "--output", "out", "--views", "4"])
+    assert caught.value.code == 2
+    assert "--views" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("broken", ["no model", "no folder", "nothing inside", "nothing usable", "same folder"])
 def test_nothing_segmented_is_exit_1(
     broken: str, model: Path, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
