@@ -33,7 +33,7 @@ def bcp(
     place = torch.arange(count, device=q.device) % len(batch.images)
     images, masks = batch.images[place], batch.masks[place]
     pseudo = largest_component(decided(q))
-    box = central_boxes(draws.uniform("semi/box", 2)[place], *q.shape[-2:])
+    box = pasted_boxes(draws.uniform("semi/box", 2)[place], *q.shape[-2:])
     inside, outside = box.float(), 1.0 - box.float()
     labeled_in = student(torch.where(box, images, unlabeled.weak), unlabeled.synthetic)
     unlabeled_in = student(torch.where(box, unlabeled.weak, images), unlabeled.synthetic)
@@ -54,7 +54,7 @@ def masked_loss(logits: Tensor, y: Tensor, m: Tensor) -> Tensor:
     return 0.5 * (ce + 1.0 - ((2.0 * overlap + 1.0) / (total + 1.0)).mean())
 
 
-def central_boxes(uniform: Tensor, height: int, width: int) -> Tensor:
+def pasted_boxes(uniform: Tensor, height: int, width: int) -> Tensor:
     """Boxes of 2/3 of each side at a uniform place. uniform: (B, 2) in [0, 1) -> (B, 1, H, W) bool."""
     rows, columns = round(SIDE * height), round(SIDE * width)
     top = (uniform[:, 0] * (height - rows + 1)).long()[:, None]

@@ -10,7 +10,7 @@ from torch import Tensor
 from pipelines.runtime.randomness import Draws
 from segmentation.batches import one_hot
 from segmentation.semi import bcp as module
-from segmentation.semi.bcp import bcp, central_boxes, largest_component, masked_loss
+from segmentation.semi.bcp import bcp, pasted_boxes, largest_component, masked_loss
 from tests.support.pixel_network import PixelNetwork, semi_params, unlabeled_batch
 from tests.support.segmenter import make_draws
 
@@ -24,7 +24,7 @@ def square(value: float, count: int = 1, classes: int = 1) -> Tensor:
 
 
 def test_boxes_have_two_thirds_of_each_side_and_lie_inside() -> None:
-    found = central_boxes(torch.tensor([[0.0, 0.0], [0.999, 0.999], [0.0, 0.5]]), 6, 9)
+    found = pasted_boxes(torch.tensor([[0.0, 0.0], [0.999, 0.999], [0.0, 0.5]]), 6, 9)
     assert found.shape == (3, 1, 6, 9)
     assert found.dtype == torch.bool
     first = torch.zeros(6, 9, dtype=torch.bool)
@@ -32,7 +32,7 @@ def test_boxes_have_two_thirds_of_each_side_and_lie_inside() -> None:
     assert torch.equal(found[0, 0], first)
     assert torch.equal(found[1, 0], first.flip(0, 1))
     assert torch.equal(found[2, 0], first.roll(2, 1))  # 4 places along the columns: 0 to 3
-    many = central_boxes(torch.rand(300, 2), 6, 6)
+    many = pasted_boxes(torch.rand(300, 2), 6, 6)
     assert many.sum(dim=(1, 2, 3)).unique().tolist() == [16]
     corners = {tuple(torch.nonzero(box[0])[0].tolist()) for box in many}
     assert corners == {(y, x) for y in range(3) for x in range(3)}
@@ -80,7 +80,7 @@ def test_each_pixel_comes_with_the_target_of_its_own_source(labeled: int, unlabe
     wrong, _ = bcp(network, square(0.99, unlabeled), NOTHING, batch, draws, SEMI)
     assert float(wrong.detach()) > 1.0
     place = [i % labeled for i in range(unlabeled)]
-    box = central_boxes(draws.uniform("semi/box", 2)[place], SIDE, SIDE)
+    box = pasted_boxes(draws.uniform("semi/box", 2)[place], SIDE, SIDE)
     (one, _), (two, _) = network.calls[:2]
     assert torch.equal(one, torch.where(box, images[place], weak))
     assert torch.equal(two, torch.where(box, weak, images[place]))
