@@ -10,7 +10,7 @@ from torch import Tensor
 from pipelines.runtime.randomness import Draws
 from segmentation.batches import one_hot
 from segmentation.semi import bcp as module
-from segmentation.semi.bcp import bcp, pasted_boxes, largest_component, masked_loss
+from segmentation.semi.bcp import bcp, largest_component, masked_loss, pasted_boxes
 from tests.support.pixel_network import PixelNetwork, semi_params, unlabeled_batch
 from tests.support.segmenter import make_draws
 
