@@ -155,7 +155,7 @@ def _unlabeled(pools: Pools, step: StepLike, batch: int) -> tuple[Unlabeled, lis
     strong = (photometric(view, draws, stream) for stream in streams)
     return Unlabeled(
         weak=view,
-        strong=tuple(cutmix(x, box) for x, box in zip(strong, boxes, strict=True)),
+        strong=torch.stack([cutmix(x, box) for x, box in zip(strong, boxes, strict=True)]),
         valid=warp(inside, theta, "nearest"),
         boxes=boxes,
         synthetic=synthetic,

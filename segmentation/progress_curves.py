@@ -1,24 +1,10 @@
-"""What the table of a training says of it, as pure functions of the rows of metrics.csv."""
+"""Whether a training ended in nothing, as pure functions of the rows of metrics.csv."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from pipelines.runtime.curves import Rows, curve_of
 
-Rows = Sequence[Mapping[str, str]]
 END = 0.2  # share of the steps that counts as the end of a training
-
-
-def curve_of(rows: Rows, column: str) -> list[tuple[int, float]]:
-    """(step, value) of the rows that have a value in this column; none where there is no such column."""
-    return [(int(row["step"]), float(row[column])) for row in rows if row.get(column)]
-
-
-def steps_to(curve: Sequence[tuple[int, float]], target: float) -> int | None:
-    """The first step whose value is at least `target`; None where there is none.
-
-    The minutes to it are the stage's minutes (.state/log/durations.jsonl) times this step over the last one.
-    """
-    return next((step for step, value in curve if value >= target), None)
 
 
 def collapse(rows: Rows, *, learns: bool = True) -> list[str]:

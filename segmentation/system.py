@@ -65,13 +65,13 @@ class SystemConfig(Block):
 class Unlabeled:
     """Images without masks, (B, 1, H, W) float in [0, 1].
 
-    weak, strong: the weak view, and one or more strong ones in its geometry, mixed by CutMix. boxes: (B, 1, H, W) bool,
-    those of CutMix, one per strong view, to mix a target alike. valid: (B, 1, H, W), 0 where a view left its image,
-    before CutMix. synthetic: (B,) bool. weight: 0 forwards without learning.
+    weak: the weak view. strong: (V, B, 1, H, W), V strong views in its geometry, mixed by CutMix. boxes: (B, 1, H, W)
+    bool, those of CutMix, one per strong view, to mix a target alike. valid: (B, 1, H, W), 0 where a view left its
+    image, before CutMix. synthetic: (B,) bool. weight: 0 forwards without learning.
     """
 
     weak: Tensor
-    strong: tuple[Tensor, ...]
+    strong: Tensor
     valid: Tensor
     boxes: tuple[Tensor, ...]
     synthetic: Tensor

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 FIXED = ("mode", "foreground", "state", "seeds", "asked", "leaked", "lesion_free", "false_lesion")
 SPENT = ("wall_minutes", "cpu_minutes", "unmeasured", "device")
+REACHED = ("wall_minutes", "cpu_minutes", "cells", "of")  # until the Dice of `reach`
 SCORE = ("mean", "sd", "low", "high", "images", "groups")
 GAIN = ("mean", "low", "high", "images", "groups", "seeds")
 TESTED = ("p", "p_holm")  # of the first metric alone
@@ -17,7 +18,8 @@ TITLES |= {"error_auroc": "AUROC of errors", "error_auroc_box": "AUROC of errors
 
 def flat_columns(metrics: Sequence[str]) -> list[str]:
     """All of table.csv but the axes: counts and time, then each metric, then its gain."""
-    columns = [*FIXED, *SPENT, *(f"{metric}_{part}" for metric in metrics for part in SCORE)]
+    columns = [*FIXED, *SPENT, *(f"reached_{part}" for part in REACHED)]
+    columns += [f"{metric}_{part}" for metric in metrics for part in SCORE]
     for metric in metrics:
         columns += [f"gain_{metric}_{part}" for part in (*GAIN, *TESTED * (metric == metrics[0]))]
     return [*columns, "gain_missing"]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.runtime.artifacts import read_csv, read_manifest, verify_folder
+from pipelines.runtime.curves import Curve, curve_of
 from pipelines.runtime.errors import ArtifactError, ParamsError
 from pipelines.runtime.per_case import COMPONENT_LIMIT, lesion_free, scored
 from pipelines.study import store
@@ -23,13 +24,14 @@ CaseRows = list[dict[str, str]]
 
 @dataclass(frozen=True)
 class Cell:
-    """One evaluated segmenter. training: seconds.json of its training; made: `evaluation`, `training` -> facts of the
-    manifest, with device and versions.
+    """One evaluated segmenter. training: seconds.json of its training; curve: Dice of validation images by step; made:
+    `evaluation`, `training` -> facts of the manifest, with device and versions.
     """
 
     dataset: str
     tables: Mapping[tuple[str, str], CaseRows]  # (mode, foreground) -> rows of per_case.csv; primary mode first
     training: Mapping[str, Any]
+    curve: Curve
     made: Mapping[str, Mapping[str, Any]]
 
     @property
@@ -133,6 +135,7 @@ def load_cell(plan: Mapping[str, Any], job: Job, folder: Path) -> Cell:
     for row in read_csv(results / "per_case.csv"):
         tables.setdefault((row["mode"], row["foreground"]), []).append(row)
     training: Mapping[str, Any] = {}
+    curve: Curve = []
     made = {"evaluation": facts}
     for place, maker in calls[name]["inputs"].items():
         root = store.call_folder(folder, maker)
@@ -141,7 +144,8 @@ def load_cell(plan: Mapping[str, Any], job: Job, folder: Path) -> Cell:
             with contextlib.suppress(ArtifactError):
                 made["training"] = read_manifest(root / place).facts
                 training = store.read_seconds(root)
-    return Cell(facts["dataset"], tables, training, made)
+                curve = curve_of(read_csv(root / place / "metrics.csv"), "dice_val")
+    return Cell(facts["dataset"], tables, training, curve, made)
 
 
 def job_state(plan: Mapping[str, Any], job: Job, folder: Path) -> str:

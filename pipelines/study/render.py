@@ -86,6 +86,7 @@ def _flat(row: Record, axes: list[str], columns: list[str]) -> dict[str, Any]:
     spent = row["training"]
     flat |= {key: spent[key] for key in ("wall_minutes", "cpu_minutes", "unmeasured")}
     flat |= {key: row[key] for key in ("leaked", "lesion_free", "false_lesion")}
+    flat |= {f"reached_{key}": value for key, value in (spent["reached"] or {}).items()}
     flat["device"] = " ".join(spent["devices"])
     for prefix, block in (("", row["metrics"]), ("gain_", row["gain"] or {})):
         for metric, found in block.items():
@@ -118,7 +119,9 @@ def _grid(table: Record) -> Iterator[str]:
     leaks, frees = (any(row[key] for row in shown) for key in ("leaked", "lesion_free"))
     heads = [*axes, "mode", *["class"] * classes, "seeds", "images", "groups", *["leaked"] * leaks]
     heads += [*["lesion-free", "false lesion"] * frees, *[title(metric) for metric in table["metrics"]]]
-    heads += ["training, min (CPU)", *[f"gain, {title(first)}", "p (Holm)"] * bool(table["reference"])]
+    heads.append("training, min (CPU)")
+    heads += [f"until Dice {table['reach']:g}"] if table["reach"] else []
+    heads += [*[f"gain, {title(first)}", "p (Holm)"] * bool(table["reference"])]
     yield _line(heads)
     yield _line(["---"] * len(heads))
     for row in table["rows"]:
@@ -133,6 +136,8 @@ def _grid(table: Record) -> Iterator[str]:
         cells += [str(row["lesion_free"]), number("", row["false_lesion"])] if frees else []
         cells += [_score(metric, found, main, metric == first) for metric, found in row["metrics"].items()]
         cells.append(_minutes(row["training"]))
+        if table["reach"]:
+            cells.append(_reached(row["training"]["reached"]))
         if table["reference"]:
             cells += _gain(first, row["gain"][first], row["done"]) if row["gain"] else [row["why"], ""]
         yield _line(cells)
@@ -178,6 +183,16 @@ def _minutes(spent: Record) -> str:
         return ""
     least = "at least " * bool(spent["unmeasured"])
     return f"{least}{spent['wall_minutes']:.1f} ({spent['cpu_minutes']:.1f}), {' '.join(spent['devices'])}"
+
+
+def _reached(found: Record | None) -> str:
+    """Minutes (CPU) until a validation Dice; of how many trainings, where not all came to it."""
+    if not found or not found["of"]:
+        return ""
+    if not found["cells"]:
+        return "never"
+    some = f", {found['cells']} of {found['of']}" * (found["cells"] < found["of"])
+    return f"{found['wall_minutes']:.1f} ({found['cpu_minutes']:.1f}){some}"
 
 
 def _selected(labels: Record) -> str:

@@ -49,6 +49,7 @@ class Study(Block):
     pool: str | None = None
     metrics: list[str] = Field(default=list(METRICS), min_length=1)
     bootstrap: int = Field(default=2000, ge=100, le=100_000)
+    reach: float | None = Field(default=None, gt=0.0, le=1.0)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.runtime.artifacts import canonical_json, write_bytes, write_csv, write_json
+from pipelines.runtime.curves import share_to
 from pipelines.study.compare import compared, correct, over_reference
 from pipelines.study.gather import Row, free_of_lesions, gather_rows, values_of
 from pipelines.study.plan import changes, open_folder, read_plan, study_hash
@@ -45,6 +46,7 @@ def build_table(study: Study, jobs: Sequence[Job], plan: Mapping[str, Any], fold
         "base": plan.get("base"),
         "hardware": machines(rows),
         "metrics": study.metrics,
+        "reach": study.reach,
         "bootstrap": study.bootstrap,
         "pool": study.pool,
         "reference": study.reference,
@@ -99,7 +101,7 @@ def row_records(row: Row, rows: Sequence[Row], study: Study) -> list[Record]:
             "leaked": leaked(row, view),
             "lesion_free": images,
             "false_lesion": share,
-            "training": training(row),
+            "training": training(row, study.reach),
         }
         records.append({**head, **found, **over_reference(row, view, rows, study)})
     return records
@@ -121,14 +123,30 @@ def leaked(row: Row, view: tuple[str, str]) -> int:
     return sum(each["leaked"] == "true" for table in tables for each in table)
 
 
-def training(row: Row) -> Record:
-    """Minutes of one training: mean over cells of wall and CPU time; unmeasured: attempts whose end nobody saw."""
+def training(row: Row, reach: float | None) -> Record:
+    """Minutes of one training: mean over cells of wall and CPU time; unmeasured: attempts whose end nobody saw.
+
+    reached: the cells whose validation images reached this Dice, of how many, and their mean minutes until then.
+    """
     seconds = [cell.training for cell in row.done if cell.training]
     if not seconds:
-        return {"wall_minutes": None, "cpu_minutes": None, "devices": [], "unmeasured": 0}
+        return {"wall_minutes": None, "cpu_minutes": None, "devices": [], "unmeasured": 0, "reached": None}
     return {
+        "reached": None if reach is None else reached(row, reach),
         "wall_minutes": sum(each["wall"] for each in seconds) / len(seconds) / 60,
         "cpu_minutes": sum(each["cpu"] for each in seconds) / len(seconds) / 60,
         "devices": sorted({cell.device for cell in row.done}),
         "unmeasured": sum(each["unmeasured"] + each["open"] for each in seconds),
+    }
+
+
+def reached(row: Row, target: float) -> Record:
+    """See `training`; a training's time is taken to go by evenly over its steps."""
+    cells = [cell for cell in row.done if cell.training and cell.curve]
+    shares = [(share, cell.training) for cell in cells if (share := share_to(cell.curve, target)) is not None]
+    minutes = {key: [share * spent[key] / 60 for share, spent in shares] for key in ("wall", "cpu")}
+    return {
+        "cells": len(shares),
+        "of": len(cells),
+        **{f"{key}_minutes": sum(found) / len(found) if found else None for key, found in minutes.items()},
     }

@@ -49,6 +49,10 @@ class Pass:
     maps: list[Tensor]
     logits: Tensor
 
+    def first(self, count: int) -> Pass:
+        """That of the first images alone."""
+        return Pass([f[:count] for f in self.features], [d[:count] for d in self.maps], self.logits[:count])
+
 
 def run_direct(
     direct: DirectPath,

@@ -35,8 +35,8 @@ def bcp(
     pseudo = largest_component(decided(q))
     box = pasted_boxes(draws.uniform("semi/box", 2)[place], *q.shape[-2:])
     inside, outside = box.float(), 1.0 - box.float()
-    labeled_in = student(torch.where(box, images, unlabeled.weak), unlabeled.synthetic)
-    unlabeled_in = student(torch.where(box, unlabeled.weak, images), unlabeled.synthetic)
+    mixed = torch.cat([torch.where(box, images, unlabeled.weak), torch.where(box, unlabeled.weak, images)])
+    labeled_in, unlabeled_in = student(mixed, unlabeled.synthetic.repeat(2)).chunk(2)
     parts = [
         masked_loss(labeled_in, masks, inside) + ALPHA * masked_loss(labeled_in, pseudo, outside * unlabeled.valid),
         masked_loss(unlabeled_in, masks, outside) + ALPHA * masked_loss(unlabeled_in, pseudo, inside * unlabeled.valid),

@@ -6,6 +6,7 @@ The published methods take h from the student itself; here the moving average gi
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from pipelines.params.segmenter import SemiParams
@@ -21,8 +22,8 @@ from segmentation.system import Batch, draws_for
 def fixmatch(
     student: Network, q: Tensor, m: Tensor, batch: Batch, draws: Draws, semi: SemiParams
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """L_u = L_s: one strong view with CutMix against the confident pixels of h."""
-    loss = strong_view(student, q, m, batch, 0)
+    """L_u = L_s: a strong view with CutMix against the confident pixels of h."""
+    loss = strong_views(student, q, m, batch)
     return loss, {"strong": loss.detach()}
 
 
@@ -39,17 +40,18 @@ def unimatch(
     perturb = channels_dropped(draws_for(draws, len(q)), "semi/channels")
     dropped = student(unlabeled.weak, unlabeled.synthetic, perturb)
     l_fp = taught(dropped, q, m)
-    l_s = (strong_view(student, q, m, batch, 0) + strong_view(student, q, m, batch, 1)) / 2.0
+    l_s = strong_views(student, q, m, batch)
     return 0.5 * (l_fp + l_s), {"strong": l_s.detach(), "perturbed": l_fp.detach()}
 
 
-def strong_view(student: Network, q: Tensor, m: Tensor, batch: Batch, view: int) -> Tensor:
-    """The loss of one strong view; target and mask are mixed as the image was."""
+def strong_views(student: Network, q: Tensor, m: Tensor, batch: Batch) -> Tensor:
+    """Mean loss of the strong views, one batch for all; target and mask are mixed as each image was."""
     unlabeled = batch.unlabeled
     assert unlabeled is not None
-    boxes = unlabeled.boxes[view]
-    logits = student(unlabeled.strong[view], unlabeled.synthetic)
-    return taught(logits, cutmix(q, boxes), cutmix(m, boxes))
+    views = len(unlabeled.strong)
+    logits = student(unlabeled.strong.flatten(0, 1), unlabeled.synthetic.repeat(views)).chunk(views)
+    losses = [taught(x, cutmix(q, box), cutmix(m, box)) for x, box in zip(logits, unlabeled.boxes, strict=True)]
+    return torch.stack(losses).mean()
 
 
 def taught(logits: Tensor, q: Tensor, m: Tensor) -> Tensor:

@@ -160,8 +160,8 @@ class CrossDiff(nn.Module):
 
         def student(images: Tensor, synthetic: Tensor, perturb: Perturbation | None = None) -> Tensor:
             seen = self.see(images, synthetic, perturb)
-            if images is unlabeled.strong[0]:
-                strong.append(seen)
+            if images.data_ptr() == unlabeled.strong.data_ptr():  # the first strong view, alone or before others
+                strong.append(seen.first(len(q)))
             return seen.logits
 
         l_dir, logs = METHODS[self.method.semi](student, q, m, batch, draws, semi)

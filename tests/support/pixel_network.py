@@ -59,12 +59,13 @@ def unlabeled_batch(
     masks: Tensor | None = None,
 ) -> Batch:
     """Labeled images default to zeros; views to the weak one, unmixed."""
+    strong = list(strong or (weak, weak))
     none = torch.zeros_like(weak, dtype=torch.bool)
     unlabeled = Unlabeled(
         weak=weak,
-        strong=tuple(strong or (weak, weak)),
+        strong=torch.stack(strong),
         valid=torch.ones_like(weak) if valid is None else valid,
-        boxes=tuple(boxes or (none, none)),
+        boxes=tuple(boxes or [none] * len(strong)),
         synthetic=torch.zeros(len(weak), dtype=torch.bool),
     )
     labeled = torch.zeros_like(weak) if images is None else images

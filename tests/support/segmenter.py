@@ -83,7 +83,7 @@ def make_batch(labeled: int = 2, unlabeled: int = 2, classes: int = 1, views: in
         return Batch(images, masks)
     weak, _ = tensors(unlabeled, seed=1)
     boxes = changes.pop("boxes", tuple(torch.zeros_like(weak, dtype=torch.bool) for _ in range(views)))
-    strong = tuple(cutmix((0.8 - 0.3 * n) * weak + 0.05, box) for n, box in enumerate(boxes))
+    strong = torch.stack([cutmix((0.8 - 0.3 * n) * weak + 0.05, box) for n, box in enumerate(boxes)])
     fields: dict[str, Any] = {
         "weak": weak,
         "strong": strong,

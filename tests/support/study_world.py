@@ -216,11 +216,12 @@ def write_results(
     seconds: Mapping[str, Any] | None = None,
     datasets: Mapping[str, str] | None = None,
     facts: Mapping[str, Any] | None = None,
+    curves: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, Any]:
     """Publish rows of per_case.csv as the result of jobs, each with its training; returns the plan, written too.
 
     results: any name -> (job, its rows). seconds, datasets, facts: what is other than usual, of all trainings; of the
-    result of that name; of the training of that name.
+    result of that name; of the training of that name. curves: validation Dice every 30 steps, of that training.
     """
     plan: dict[str, Any] = {"study": "s" * 64, "code": "c" * 12, "base": "b" * 12, "commit": "unknown", "versions": {}}
     plan |= {"jobs": {}, "calls": {}}
@@ -239,6 +240,8 @@ def write_results(
         write_csv(folder / "store" / evaluate / "results/x-0" / "per_case.csv", rows, COLUMNS)
         write_manifest(folder / "store" / evaluate / "results/x-0", dataset=dataset)
         more = {"device": "cpu", **(facts or {}).get(name, {})}
+        looks = [{"step": 30 * (n + 1), "dice_val": value} for n, value in enumerate((curves or {}).get(name, (0.5,)))]
+        write_csv(folder / "store" / segment / "models/segmenter/x-0" / "metrics.csv", looks, ("step", "dice_val"))
         write_manifest(folder / "store" / segment / "models/segmenter/x-0", dataset=dataset, **more)
         write_json(folder / "store" / segment / "seconds.json", spent | dict(seconds or {}))
         plan["jobs"][job.id] = [evaluate]

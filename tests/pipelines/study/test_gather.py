@@ -30,7 +30,7 @@ def test_pairs_are_the_images_of_both_in_the_first_one_s_order() -> None:
 
 
 def row(*views: tuple[str, str], **axes: str) -> Row:
-    cells = {"": {0: Cell("busi", {view: [] for view in views}, {}, {})}} if views else {"": {}}
+    cells = {"": {0: Cell("busi", {view: [] for view in views}, {}, [], {})}} if views else {"": {}}
     return Row(axes, (0,), cells, {})
 
 

@@ -19,6 +19,7 @@ def table(**more: Any) -> dict[str, Any]:
         "base": "b" * 12,
         "hardware": [],
         "bootstrap": 100,
+        "reach": None,
     }
     head |= {"families": {key: {"planned": 2, "there": 1} for key in ("reference", "compare")}}
     return {**head, "metrics": ["dice"], "reference": None, "rows": [row], "comparisons": [], "notes": [], **more}

@@ -26,9 +26,27 @@ def test_means_over_images_of_means_over_seeds(tmp_path: Path) -> None:
     assert (dice["images"], dice["groups"]) == (3, 2)
     assert first["metrics"]["hd95"]["mean"] == pytest.approx(4.5)
     assert (first["done"], first["asked"], first["mode"], first["leaked"]) == (2, 2, "direct", 0)
-    assert first["training"] == {"wall_minutes": 2.0, "cpu_minutes": 1.0, "devices": ["cpu"], "unmeasured": 0}
+    spent = {"wall_minutes": 2.0, "cpu_minutes": 1.0, "devices": ["cpu"], "unmeasured": 0, "reached": None}
+    assert first["training"] == spent
     assert (second["done"], second["mode"], second["metrics"]) == (0, None, {})
     assert set(second["missing"].values()) == {"not run"}
+
+
+def test_the_minutes_until_a_validation_dice(tmp_path: Path) -> None:
+    study, jobs = open_study(tmp_path, reach=0.75)
+    results = by_label(jobs, supervised_0=rows_of(0.2), real_0=rows_of(0.4), real_1=rows_of(0.4))
+    curves = {"supervised_0": [0.4, 0.74], "real_0": [0.8, 0.7, 0.7, 0.9], "real_1": [0.7, 0.75]}
+    table = table_of(tmp_path, study, jobs, results, curves=curves)
+    never, both = (row["training"]["reached"] for row in table["rows"])
+    assert never == {"cells": 0, "of": 1, "wall_minutes": None, "cpu_minutes": None}
+    # 2 minutes (1 of the CPU): after a quarter of real_0, at the end of real_1
+    assert both == {"cells": 2, "of": 2, "wall_minutes": pytest.approx(1.25), "cpu_minutes": pytest.approx(0.625)}
+    lines = [line for line in markdown(table).splitlines() if line.startswith("|")]
+    assert lines[0].endswith("| training, min (CPU) | until Dice 0.75 |")
+    assert [line.split("|")[-2].strip() for line in lines[2:]] == ["never", "1.2 (0.6)"]
+    columns, (_, flat) = flat_rows(table)
+    assert (flat["reached_cells"], flat["reached_wall_minutes"]) == (2, pytest.approx(1.25))
+    assert set(flat) == set(columns)
 
 
 def test_images_that_do_not_count(tmp_path: Path) -> None:
