@@ -12,6 +12,8 @@ from torch import Tensor
 
 from segmentation.consistency import confidence_mask, confident_pixels, consistency_weight
 from segmentation.losses import probability
+from segmentation.modules.direct import Pass
+from segmentation.modules.guidance import Condition
 from segmentation.semi.methods import METHODS
 from segmentation.system import Batch, Unlabeled
 from segmentation.systems import crossdiff
@@ -271,6 +273,25 @@ def test_the_first_strong_views_condition_is_computed_once(method: str, encoder:
         "teacher E": 1,
         "teacher denoiser": 1,
     }
+
+
+@pytest.mark.parametrize("method", ["mean_teacher", "fixmatch", "unimatch", "bcp"])
+def test_the_denoiser_is_told_about_the_first_strong_view_alone(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else is in the batch that the method looks at: its second view, or mixtures."""
+    system, batch, told = make(teach=method), make_batch(views=2 if method == "unimatch" else 1), []
+    original = CrossDiff.told
+
+    def spy(self: CrossDiff, seen: Pass) -> Condition:
+        told.extend([seen] if self is system else [])
+        return original(self, seen)
+
+    monkeypatch.setattr(CrossDiff, "told", spy)
+    system.losses(batch, 0.5, make_draws(), teacher_of(system))
+    _, seen = told  # of the labeled images, and this one
+    view = unlabeled_of(batch).strong[0]
+    for found, expected in zip(seen.features, system.encoder(view), strict=True):
+        torch.testing.assert_close(found, expected)
+    assert {len(x) for x in (*seen.maps, seen.logits)} == {len(view)}
 
 
 def test_a_perturbed_pass_moves_no_statistic_of_the_direct_path() -> None:
