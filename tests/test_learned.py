@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's workspace with crossdiff (as published) and, beside it, the supervised unet."""
+    """The demo's workspace, with the unet of params.yaml."""
     folder = tmp_path_factory.mktemp("learned") / "demo"
     made = subprocess.run(
         [sys.executable, "-m", "pipelines.demo", "--folder", str(folder)], cwd=ROOT, env=environment(), check=False
@@ -42,10 +42,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def unet(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def crossdiff(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Beside it a supervised crossdiff."""
     tree = yaml.safe_load(DEFAULT_PARAMS.read_text(encoding="utf-8"))
-    tree["segmenter"]["system"] = "unet"
-    other = tmp_path_factory.mktemp("learned") / "unet"
+    tree["segmenter"]["system"] = "crossdiff"
+    other = tmp_path_factory.mktemp("learned") / "crossdiff"
     demo.make_workspace(ROOT, other, yaml.safe_dump(tree, sort_keys=False).encode(), ROOT / ".dvc" / "cache")
     done = subprocess.run(["dvc", "repro", "evaluate@supervised-0"], cwd=other, env=environment(), check=False)
     assert done.returncode == 0
@@ -94,12 +95,12 @@ def dice(folder: Path, arm: str) -> float:
 
 
 @pytest.mark.parametrize("arm", ["supervised", "both"])
-def test_crossdiff_finds_lesions(folder, arm):
+def test_unet_finds_lesions(folder, arm):
     assert dice(folder, arm) >= 0.5
 
 
-def test_unet_finds_lesions(unet):
-    assert dice(unet, "supervised") >= 0.5
+def test_crossdiff_finds_lesions(crossdiff):
+    assert dice(crossdiff, "supervised") >= 0.5
 
 
 def test_demo_says_how_long_each_stage_took_and_stays_within_its_budget(folder):

@@ -62,7 +62,7 @@ def test_a_whole_project_is_ready(project, capsys):
     assert check.main(project) == 0
     printed = capsys.readouterr().out
     assert "PROBLEM" not in printed
-    assert "dataset phantom, scale demo, segmenter crossdiff" in printed
+    assert "dataset phantom, scale demo, segmenter unet" in printed
     assert "phantom scores are never set beside scores on real images" in printed
     assert "none yet: every stage will run" in printed
     assert printed.endswith("ready: dvc repro\n")

@@ -77,9 +77,12 @@ def make_trivial(folder: Path) -> Path:
 
 
 def smoke_params(edit: Callable[[dict[str, Any]], None] | None = None) -> bytes:
-    """The pristine parameters at scale smoke on one thread; `edit` changes the tree in place."""
+    """The pristine parameters at scale smoke on one thread, with the system that has the most parts; `edit` changes the
+    tree in place.
+    """
     tree = yaml.safe_load(DEFAULT_PARAMS.read_text(encoding="utf-8"))
     tree["scale"] = "smoke"
+    tree["segmenter"]["system"] = "crossdiff"
     tree["runtime"]["threads"] = 1
     tree["runtime"]["device"] = "cpu"
     if edit:

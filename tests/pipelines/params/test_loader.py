@@ -17,8 +17,8 @@ def test_default_params_are_valid_and_select_the_demo():
     assert params.arms.plain == ["supervised"]
     assert params.arms.synthetic == ["both"]
     assert select(params, "scales.{scale}.sample") is params.scales.demo.sample
-    assert select(params, "segmenter.{system}") is params.segmenter.crossdiff
-    assert expand(params, "segmentation.systems.{system}") == "segmentation.systems.crossdiff"
+    assert select(params, "segmenter.{system}") is params.segmenter.unet
+    assert expand(params, "segmentation.systems.{system}") == "segmentation.systems.unet"
 
 
 def change(path, value):
@@ -93,6 +93,7 @@ def test_faults_name_key_and_remedy(path, value, message):
 @pytest.mark.parametrize("twin", ["zero", "cascade"])
 def test_agreement_is_asked_only_where_samples_can_disagree(twin):
     tree = change("segmenter.crossdiff.twin", twin)
+    tree["segmenter"]["system"] = "crossdiff"
     parse_params(tree, "p")
     tree["segmenter"]["semi"]["confidence"] = "agreement"
     with pytest.raises(ParamsError) as caught:
