@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
+
+from pipelines.study.hardware import cpu_model
 
 Call = Callable[[], object]
 MIB = 2**20
@@ -134,15 +134,7 @@ def device_name(device: torch.device) -> str:
     """The card's name, or that of the CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return cpu_name()
-
-
-def cpu_name() -> str:
-    """As Linux names it, else as Python does."""
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or "unknown")
+    return cpu_model()
 
 
 def load() -> float:

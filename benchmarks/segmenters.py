@@ -28,6 +28,7 @@ from pipelines.params.root import Params
 from pipelines.params.segmenter import EncoderParams, SegmentParams
 from pipelines.runtime.artifacts import write_json
 from pipelines.runtime.stage import versions
+from pipelines.study.hardware import cpu_model
 from segmentation.system import SYSTEMS
 from segmentation.views import MULTIPLE
 
@@ -48,7 +49,7 @@ def measure(
     """All rows; faster: every system once more, compiled."""
     budget: SegmentParams = getattr(params.scales, scale).segment
     encoder, view = params.segmenter.encoder, params.segmenter.augment.labeled
-    resnet = EncoderParams(name="resnet34", weights="none", norm="auto")
+    resnet = EncoderParams(name="resnet34", weights="none", norm="auto", lr_scale=1.0)
     configs = {name: make_config(params, name, size, budget.width, encoder) for name in ("unet", *systems)}
     variants = (False, True) if faster else (False,)
     works: list[Work] = []
@@ -98,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = costs.device_name(device)
     facts = {
         "device": name,
-        "cpu": f"{costs.cpu_name()}, {params.runtime.threads} threads, load before {costs.load():.1f}",
+        "cpu": f"{cpu_model()}, {params.runtime.threads} threads, load before {costs.load():.1f}",
         "size": f"{options.size} px, width and batches of scale {options.scale}",
         "repeats": f"{options.repeats}, in turns; median (smallest to largest)",
         "versions": ", ".join(f"{package} {version}" for package, version in versions().items()),

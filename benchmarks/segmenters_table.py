@@ -58,8 +58,10 @@ class Row:
         return spread([self.images / value for value in self.seconds])
 
     def utilization(self, peak: float | None) -> float | None:
-        """Model FLOP utilization: achieved FLOP/s, by the median of the seconds, over the card's; None: unknown."""
-        return None if peak is None else self.flops / spread(self.seconds).median / peak
+        """Model FLOP utilization: achieved FLOP/s, by the median of the seconds, over the card's in bf16; None where
+        that is unknown or the work is not in bf16.
+        """
+        return None if peak is None or not self.bf16 else self.flops / spread(self.seconds).median / peak
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def markdown(rows: Sequence[Row], wanted: Sequence[Target], facts: Mapping[str, 
     """The whole report; peak: dense bf16 FLOP/s of the device, None where unknown."""
     lines = [*(f"- {name}: {value}" for name, value in facts.items()), ""]
     lines += _table(
-        ("system", "work", "ms/image", "images/s", "GFLOP/image", "parameters", "peak memory", "utilization"),
+        ("system", "work", "ms/image", "images/s", "GFLOP/image", "parameters", "peak memory", "of bf16 peak"),
         [
             (
                 row.system,
@@ -116,7 +118,7 @@ def markdown(rows: Sequence[Row], wanted: Sequence[Target], facts: Mapping[str, 
                 f"{row.flops / row.images / 1e9:.2f}" if row.flops else "",
                 f"{row.parameters / 1e6:.2f} M" if row.parameters else "",
                 "n/a" if row.memory is None else f"{row.memory:.0f} MiB",
-                "unknown" if (share := row.utilization(peak)) is None else f"{100 * share:.1f} %",
+                "n/a" if (share := row.utilization(peak)) is None else f"{100 * share:.1f} %",
             )
             for row in rows
         ],

@@ -134,7 +134,7 @@ def training_works(
     row = replace(row, memory=costs.peak_memory(from_arrays, device, before))
     return [
         (row, from_arrays),
-        (replace(row, work=READY), partial(run, losses_of_ready)),
+        (replace(row, work=READY, memory=None), partial(run, losses_of_ready)),
         (Row(name, BATCH, row.images), batch),
     ]
 

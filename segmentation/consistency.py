@@ -43,7 +43,7 @@ def confident_pixels(
         m = agreement_mask(samples) * valid
     else:
         m = confidence_mask(q, semi.kappa_foreground, semi.kappa_background) * valid
-    kept_foreground, kept_background = keep_rates(q, m)
+    kept_foreground, kept_background = keep_rates(q, m, valid)
     return m, {"keep_foreground": kept_foreground, "keep_background": kept_background}
 
 
@@ -64,13 +64,16 @@ def agreement_mask(samples: Tensor) -> Tensor:
     return (decisions == decisions[:1]).all(dim=0).all(dim=1, keepdim=True).float()
 
 
-def keep_rates(q: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
-    """Share of confident pixels among those the teacher calls foreground, and background: two scalars, for logs."""
-    positive = decided_foreground(q).any(dim=1, keepdim=True)
-    kept = m > 0
+def keep_rates(q: Tensor, m: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Share of confident pixels among the valid ones that the teacher calls foreground, and background: two scalars,
+    for logs.
+    """
+    kept, inside = m > 0, valid > 0
+    positive = decided_foreground(q).any(dim=1, keepdim=True) & inside
+    negative = inside & ~positive
     return (
         (kept & positive).sum() / positive.sum().clamp(min=1),
-        (kept & ~positive).sum() / (~positive).sum().clamp(min=1),
+        (kept & negative).sum() / negative.sum().clamp(min=1),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.datasets.case import Prepared, groups_of, leaked_cases, load_prepared, rows_of_part
+from pipelines.datasets.images import inner_box
 from pipelines.params.evaluate import EvaluateParams
 from pipelines.runtime.artifacts import write_csv, write_json, write_png
 from pipelines.runtime.errors import DataError
@@ -79,33 +80,48 @@ def run(run: Run) -> None:
     table |= {"views": settings.views}
     table |= subsets(scored, tuple(modes), scoring.foreground, settings.bootstrap)
     if "calls" in predicted.extras:
-        table["dice_by_call"] = dice_by_call(predicted.extras["calls"], labels, scoring.foreground)
+        table["dice_by_call"] = dice_by_call(predicted.extras["calls"], labels, cases, scoring.foreground)
     if primary not in SEEDLESS and diffusion.seeds > 1 and "epistemic" in predicted.extras:
         agreement = seed_agreement(predicted.extras["epistemic"], predicted.uncertainty)
         table["seed_agreement"] = {"seeds": diffusion.seeds, **agreement}
+    copied: Sequence[tuple[str, str]] = ()
     if "synthetic" in run.inputs:
         copies = copies_of_test(
             run.inputs["synthetic"], run.inputs["audit"], images, names, [groups[name] for name in names]
         )
         table["copies_of_test"] = {"samples": copies.samples, "flagged": copies.flagged, "hard": copies.hard}
-        for sample, case in copies.cases:
-            run.log(f"warning: {sample} is a copy of test image {case}: the split leaks, these are no test scores")
+        copied = copies.cases
     write_json(run.out / "metrics.json", table)
 
-    chosen = [row for row in scored if row["mode"] == primary and row["foreground"] == scoring.foreground[0]]
+    chosen = of(scored, primary, scoring.foreground[0])
     write_overlays(run.out, chosen, settings.overlays, images, labels, names, modes[primary], predicted.uncertainty)
-    found = table["modes"][primary][scoring.foreground[0]]
+    for line in summary(table, scoring.foreground[0], copied):
+        run.log(line)
+
+
+def summary(table: Mapping[str, Any], foreground: str, copied: Sequence[tuple[str, str]]) -> list[str]:
+    """Lines for the log: the primary mode's Dice of one class, and warnings of what its reader must know.
+
+    table: as in metrics.json. copied: (sample, the test image that it copies).
+    """
+    primary = table["primary"]
+    found = table["modes"][primary][foreground]
     mean, count = found["lesion"]["dice"]["mean"], found["lesion"]["dice"]["n"]
-    run.log(f"{primary}: Dice {mean:.3f} over {count} images" if mean is not None else "no lesion")
+    lines = [f"{primary}: Dice {mean:.3f} over {count} images" if mean is not None else "no lesion"]
+    lines += [
+        f"warning: {sample} is a copy of test image {case}: the split leaks, these are no test scores"
+        for sample, case in copied
+    ]
     if "clean_subset" in table:
         clean = table["clean_subset"]
-        score = clean["modes"][primary][scoring.foreground[0]]["lesion"]["dice"]["mean"]
-        run.log(
-            f"warning: {table['leaked_images']} of {len(rows)} test images have a relative in train or val; "
+        score = clean["modes"][primary][foreground]["lesion"]["dice"]["mean"]
+        lines.append(
+            f"warning: {table['leaked_images']} of {table['images']} test images have a relative in train or val; "
             + (f"Dice {score:.3f} over the other {clean['images']}" if score is not None else "no lesion in the others")
         )
     if found["collapsed"]:
-        run.log("warning: one and the same mask for every test image; the segmenter has collapsed")
+        lines.append("warning: one and the same mask for every test image; the segmenter has collapsed")
+    return lines
 
 
 def test_rows(prepared: Prepared, split: Path) -> list[int]:
@@ -167,18 +183,25 @@ def subsets(scored: Sequence[Row], modes: Sequence[str], foreground: Sequence[st
     return table
 
 
-def dice_by_call(calls: np.ndarray, labels: np.ndarray, foreground: Sequence[str]) -> dict[str, list[float]]:
+def dice_by_call(
+    calls: np.ndarray, labels: np.ndarray, cases: Sequence[Mapping[str, str]], foreground: Sequence[str]
+) -> dict[str, list[float]]:
     """Mean Dice over images with a lesion after each call of the denoiser: more calls must not make it worse.
 
-    calls: (N, calls, K, H, W) in [0, 1]; labels: (N, H, W) label maps at working size.
+    calls: (N, calls, K, H, W) in [0, 1]; labels: (N, H, W) label maps at working size; cases: their rows of cases.csv,
+    whose padding does not count.
     """
+    inside = [inner_box(dict(case)).slices for case in cases]
     table = {}
     for index, name in enumerate(foreground, start=1):
-        places = [place for place, label in enumerate(labels) if (label == index).any()]
+        places = [place for place, label in enumerate(labels) if (label[inside[place]] == index).any()]
+
+        def score(place: int, call: int, index: int = index) -> float:
+            mask = of_class(calls[place, call], index)[0]
+            return dice(mask[inside[place]], labels[place][inside[place]] == index)
+
         table[name] = [
-            float(np.mean([dice(of_class(calls[place, call], index)[0], labels[place] == index) for place in places]))
-            for call in range(calls.shape[1])
-            if places
+            float(np.mean([score(place, call) for place in places])) for call in range(calls.shape[1]) if places
         ]
     return table
 

@@ -29,7 +29,6 @@ from segmentation.progress_curves import collapse
 from segmentation.system import System, SystemConfig, as_module, build_system, save_system
 from segmentation.validation import make_observer
 
-PRETRAINED_LR = 0.1  # factor on the learning rate of an encoder that already sees
 PRETRAINED_MEAN = PRETRAINED_STD = 0.5  # what the lite0 weights were trained with
 
 
@@ -193,11 +192,12 @@ def make_losses(
 
 
 def param_groups(system: System) -> list[dict[str, Any]]:
-    """The pretrained encoder learns at a tenth of the rate."""
+    """The pretrained encoder learns at a rate of its own."""
     module = as_module(system)
     encoder = [p for name, p in module.named_parameters() if name.startswith("encoder.")]
     rest = [p for name, p in module.named_parameters() if not name.startswith("encoder.")]
-    scale = PRETRAINED_LR if system.config.encoder.weights != "none" else 1.0
+    known = system.config.encoder
+    scale = known.lr_scale if known.weights != "none" else 1.0
     return [{"params": encoder, "lr_scale": scale}, {"params": rest, "lr_scale": 1.0}]
 
 

@@ -12,11 +12,13 @@ class EncoderParams(Block):
     """weights: `lite0` is the ImageNet file of the pip package. norm: auto = frozen_bn with weights, bn without.
 
     frozen_bn: running statistics constant; gn: GroupNorm with the scale and shift of the BatchNorm that it replaces.
+    lr_scale: factor on the learning rate of an encoder that comes with weights; one without learns at the full rate.
     """
 
     name: str
     weights: Literal["none", "lite0"]
     norm: Literal["auto", "bn", "frozen_bn", "gn"]
+    lr_scale: float = Field(gt=0.0, le=10.0)
 
     @model_validator(mode="after")
     def _weights_fit(self) -> "EncoderParams":

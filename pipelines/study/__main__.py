@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipelines.runtime.errors import LockedError, ParamsError, SonoSynthError
 from pipelines.runtime.process import hold_lock
+from pipelines.study.compare import check_rows
 from pipelines.study.gather import job_state
 from pipelines.study.plan import (
     changes,
@@ -37,6 +38,7 @@ def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
         check_root(root)
         study = load_study(options.study)
         jobs = expand_jobs(study, options.study)
+        check_rows(study, jobs)
         folder = study_folder(study, options.folder, root)
         if options.command == "run":
             if options.frozen:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 FIXED = ("mode", "foreground", "state", "seeds", "asked", "leaked", "lesion_free", "false_lesion")
 SPENT = ("wall_minutes", "cpu_minutes", "unmeasured", "device")
-REACHED = ("wall_minutes", "cpu_minutes", "cells", "of")  # until the Dice of `reach`
+REACHED = ("wall_minutes", "cpu_minutes", "cells", "of", "unmeasured")  # until the Dice of `reach`
 SCORE = ("mean", "sd", "low", "high", "images", "groups")
 GAIN = ("mean", "low", "high", "images", "groups", "seeds")
 TESTED = ("p", "p_holm")  # of the first metric alone

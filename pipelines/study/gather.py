@@ -104,7 +104,7 @@ def _row(axes: dict[str, str], jobs: list[Job], plan: Mapping[str, Any], folder:
                 state = _damage(str(error))
         if state == "done" and not _same_images(part[job.seed], next(iter(part.values()))):
             del part[job.seed]
-            state = _damage(f"its test images are not those of seed {next(iter(part))}")
+            state = f"damaged: its test images are not those of seed {next(iter(part))}; see its split and its data"
         if state != "done":
             missing[job.label] = state
     return Row(axes, tuple(dict.fromkeys(job.seed for job in jobs)), cells, missing)

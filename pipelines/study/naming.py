@@ -33,8 +33,8 @@ def text_of(value: Any) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that is most like this one."""
-    return difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)[0]
+    """The known name that is most like this one; "" where none is known."""
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)), "")
 
 
 def means(selector: Mapping[str, Any], axes: Mapping[str, str]) -> bool:
@@ -54,13 +54,14 @@ def check_names(study: Study, path: Path) -> None:
                 f"{path}: metrics: unknown metric {metric!r}; the nearest known one is "
                 f"{nearest(metric, KNOWN_METRICS)!r}"
             )
+    if len(set(study.metrics)) < len(study.metrics):
+        raise ParamsError(f"{path}: metrics: expected each once, found {study.metrics}")
     for axis in sorted({*HEADS, *flat_columns(study.metrics)} & labels.keys()):
         raise ParamsError(f"{path}: an axis cannot be named {axis!r}: a column of the table has that name")
     if study.pool is not None and (study.pool not in labels or study.pool == SEED):
-        known = labels.keys() - {SEED}
-        raise ParamsError(
-            f"{path}: pool: no axis is named {study.pool!r}; the nearest is {nearest(study.pool, known)!r}"
-        )
+        near = nearest(study.pool, labels.keys() - {SEED})
+        rest = f"the nearest is {near!r}" if near else f"there is none but {SEED}"
+        raise ParamsError(f"{path}: pool: expected an axis to put together, found {study.pool!r}; {rest}")
     for place, selector in _selectors(study):
         for name, value in selector.items():
             known = (labels.keys() - {SEED, study.pool}) | {MODE, FOREGROUND}

@@ -46,6 +46,8 @@ def _below(table: Record) -> Iterator[str]:
         notes.append(
             "Rows of one seed: their bounds are over groups alone; what another training changes is not known."
         )
+    if any(row["done"] in (2, 3) for row in shown):
+        notes.append("Bounds of two or three seeds are too narrow (docs/study.md has by how much).")
     if any(row["lesion_free"] for row in shown):
         notes.append(
             "Lesion-free: test images without a lesion; false lesion: the share of them (and of the seeds) with a "
@@ -139,7 +141,7 @@ def _grid(table: Record) -> Iterator[str]:
         if table["reach"]:
             cells.append(_reached(row["training"]["reached"]))
         if table["reference"]:
-            cells += _gain(first, row["gain"][first], row["done"]) if row["gain"] else [row["why"], ""]
+            cells += _gain(first, row["gain"][first], row["asked"]) if row["gain"] else [row["why"], ""]
         yield _line(cells)
 
 
@@ -172,10 +174,8 @@ def _score(metric: str, found: Record | None, main: Record, full: bool) -> str:
 def _gain(metric: str, found: Record, seeds: int) -> list[str]:
     low, high = (number(metric, found[key], sign=True) for key in ("low", "high"))
     fewer = f", {found['seeds']} seed{'s' * (found['seeds'] > 1)}" if found["seeds"] < seeds else ""
-    return [
-        f"{number(metric, found['mean'], sign=True)} ({low} to {high}){fewer}",
-        f"{found['p']:.3g} ({found['p_holm']:.3g})",
-    ]
+    tested = "" if found["p"] is None else f"{found['p']:.3g} ({found['p_holm']:.3g})"
+    return [f"{number(metric, found['mean'], sign=True)} ({low} to {high}){fewer}", tested]
 
 
 def _minutes(spent: Record) -> str:
@@ -192,7 +192,8 @@ def _reached(found: Record | None) -> str:
     if not found["cells"]:
         return "never"
     some = f", {found['cells']} of {found['of']}" * (found["cells"] < found["of"])
-    return f"{found['wall_minutes']:.1f} ({found['cpu_minutes']:.1f}){some}"
+    least = "at least " * bool(found["unmeasured"])
+    return f"{least}{found['wall_minutes']:.1f} ({found['cpu_minutes']:.1f}){some}"
 
 
 def _selected(labels: Record) -> str:

@@ -20,7 +20,7 @@ from pipelines.study.hardware import describe_hardware
 from pipelines.study.plan import Plan
 from pipelines.study.spec import Job
 
-GRACE_S = 10.0  # a stage finishes its training step and saves its state within this time
+GRACE_S = 60.0  # for a stage to finish its training step, which has no limit, and save its state; then it is killed
 IN_USE = 75  # exit code of a stage whose place another process holds, such as one that is just about to end
 REST_S, PATIENCE_S = 1.0, 30.0  # then it is tried again, until that long after the first time
 
@@ -84,7 +84,10 @@ def run_plan(
                         del state.running[child.call.name]
                         _settle(state, child, ended, stopping=bool(signals.number))
                 if signals.number:
-                    log(f"{signal.Signals(signals.number).name}: ending {len(state.running)} running calls")
+                    log(
+                        f"{signal.Signals(signals.number).name}: ending {len(state.running)} running calls, each with "
+                        f"a checkpoint if it comes to one within {grace_s:g} s; a second signal ends them at once"
+                    )
                     end_all(state.running, end, signals, grace_s)
                     outcome.signal = signals.number
                     break
@@ -145,8 +148,9 @@ def _ready(state: State) -> list[Call]:
 def _settle(state: State, child: Child, end: End, *, stopping: bool) -> None:
     call, outcome, now = child.call, state.outcome, time.monotonic()
     root = store.call_folder(state.folder, call.name)
-    store.note_end(root, end.wall, end.cpu)
-    if end.code == 0 and store.is_done(root, call.output, call.inputs):
+    done = end.code == 0 and store.is_done(root, call.output, call.inputs)
+    store.note_end(root, end.wall, end.cpu, done=done)
+    if done:
         outcome.done.add(call.name)
         outcome.ran.append(call.name)
         state.log(f"{call.name}: done in {end.wall:.1f} s")
@@ -165,9 +169,8 @@ def _settle(state: State, child: Child, end: End, *, stopping: bool) -> None:
 
 
 def _renew(state: State, made: str) -> None:
-    """A call was made anew, maybe with other bytes: what was made from the older ones, and is read yet, is not done."""
-    read = {name for call in state.waiting.values() for name in call.inputs.values()}
-    for name in read & state.outcome.done:
+    """A call was made anew, maybe with other bytes: what was made from the older ones is not done."""
+    for name in sorted(state.outcome.done):
         call = state.plan.calls[name]
         if made in call.inputs.values() and not store.is_done(
             store.call_folder(state.folder, name), call.output, call.inputs

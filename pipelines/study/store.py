@@ -24,6 +24,7 @@ from pipelines.study.graph import RAW, Call
 
 LOG, SECONDS, FAILED = "log.txt", "seconds.json", "failed.json"
 TAIL_BYTES = 65536
+NOTHING: Mapping[str, Any] = {"wall": 0.0, "cpu": 0.0, "unmeasured": 0, "open": False, "done": False, "hardware": {}}
 
 
 def call_folder(folder: Path, name: str) -> Path:
@@ -73,32 +74,40 @@ def is_done(root: Path, output: str, inputs: Collection[str] = ()) -> bool:
 
 
 def note_start(root: Path, hardware: Mapping[str, Any]) -> None:
-    """Mark an attempt as begun, so that one whose end nobody saw is counted as unmeasured."""
-    before = read_seconds(root)
+    """Mark an attempt as begun, so that one whose end nobody saw is counted as unmeasured.
+
+    After one that was done (and whose output has been lost since) the count begins anew: a result is what its own
+    making took.
+    """
+    found = read_seconds(root)
+    before = dict(NOTHING) if found["done"] else found
     unmeasured = before["unmeasured"] + int(before["open"])
-    write_json(root / SECONDS, {**before, "unmeasured": unmeasured, "open": True, "hardware": dict(hardware)})
+    now = {"unmeasured": unmeasured, "open": True, "done": False, "hardware": dict(hardware)}
+    write_json(root / SECONDS, {**before, **now})
     (root / FAILED).unlink(missing_ok=True)
 
 
-def note_end(root: Path, wall: float, cpu: float) -> None:
-    """Add what an attempt took, seconds; cpu: user and system time of the process and the children it waited for."""
+def note_end(root: Path, wall: float, cpu: float, *, done: bool) -> None:
+    """Add what an attempt took, seconds; cpu: user and system time of the process and the children it waited for.
+
+    done: whether its output is there now.
+    """
     before = read_seconds(root)
     total = {"wall": round(before["wall"] + wall, 2), "cpu": round(before["cpu"] + cpu, 2)}
-    write_json(root / SECONDS, {**before, **total, "open": False})
+    write_json(root / SECONDS, {**before, **total, "open": False, "done": done})
 
 
 def read_seconds(root: Path) -> dict[str, Any]:
     """wall and cpu of all measured attempts, seconds; unmeasured: attempts killed with the study, or whose record was
-    damaged; hardware: of the last attempt.
+    damaged; open: the last one's end was not seen yet; done: it published; hardware: of the last attempt.
     """
-    empty = {"wall": 0.0, "cpu": 0.0, "unmeasured": 0, "open": False, "hardware": {}}
     if not (root / SECONDS).is_file():
-        return empty
+        return dict(NOTHING)
     try:
         found = read_json(root / SECONDS)
     except ArtifactError:
         found = {}
-    return found if isinstance(found, dict) and empty.keys() <= found.keys() else {**empty, "unmeasured": 1}
+    return found if isinstance(found, dict) and NOTHING.keys() <= found.keys() else {**NOTHING, "unmeasured": 1}
 
 
 def note_failure(root: Path, code: int, reason: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -136,17 +136,25 @@ def training(row: Row, reach: float | None) -> Record:
         "wall_minutes": sum(each["wall"] for each in seconds) / len(seconds) / 60,
         "cpu_minutes": sum(each["cpu"] for each in seconds) / len(seconds) / 60,
         "devices": sorted({cell.device for cell in row.done}),
-        "unmeasured": sum(each["unmeasured"] + each["open"] for each in seconds),
+        "unmeasured": unmeasured(seconds),
     }
 
 
+def unmeasured(seconds: Iterable[Mapping[str, Any]]) -> int:
+    """Attempts of these trainings whose end nobody saw."""
+    return sum(each["unmeasured"] + each["open"] for each in seconds)
+
+
 def reached(row: Row, target: float) -> Record:
-    """See `training`; a training's time is taken to go by evenly over its steps."""
+    """See `training`; a training's time is taken to go by evenly over its steps. unmeasured: attempts of those
+    trainings that reached it.
+    """
     cells = [cell for cell in row.done if cell.training and cell.curve]
     shares = [(share, cell.training) for cell in cells if (share := share_to(cell.curve, target)) is not None]
     minutes = {key: [share * spent[key] / 60 for share, spent in shares] for key in ("wall", "cpu")}
     return {
         "cells": len(shares),
         "of": len(cells),
+        "unmeasured": unmeasured(spent for _, spent in shares),
         **{f"{key}_minutes": sum(found) / len(found) if found else None for key, found in minutes.items()},
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from benchmarks.costs import Spread
@@ -79,7 +81,7 @@ def test_one_line_per_row_and_per_target() -> None:
     lines = markdown(rows, targets(rows, size=256, two_cores=True), {"device": "that one"}, None).splitlines()
     assert lines[0] == "- device: that one"
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    assert cells[2] == ["unet", ARRAYS, "100.0 (100.0 to 200.0)", "10.00", "2.00", "", "n/a", "unknown"]
+    assert cells[2] == ["unet", ARRAYS, "100.0 (100.0 to 200.0)", "10.00", "2.00", "", "n/a", "n/a"]
     assert {len(line) for line in cells[: 2 + len(rows)]} == {8}
     assert len(cells) == 2 + len(rows) + 2 + 6  # two heads of two lines; of targets: one, one, and two by two
     assert "at most 1.15: missed" in lines[-6]
@@ -90,6 +92,7 @@ def test_utilization_of_a_known_card() -> None:
     row = Row("unet", ARRAYS, 16, flops=32 * 10**9, memory=1234.4, bf16=True, seconds=[0.016])
     assert row.utilization(20e12) == pytest.approx(0.1)
     assert row.utilization(None) is None
+    assert replace(row, bf16=False).utilization(20e12) is None
     shown = markdown([row], [], {}, 20e12)
     assert "10.0 %" in shown
     assert "1234 MiB" in shown

@@ -29,9 +29,12 @@ def test_ramp_is_the_formula(u: float, share: float) -> None:
 def test_each_class_has_its_own_threshold() -> None:
     q = torch.tensor([0.85, 0.75, 0.5, 0.1, 0.04]).view(1, 1, 1, 5)
     assert confidence_mask(q, 0.8, 0.95).flatten().tolist() == [1.0, 0.0, 0.0, 0.0, 1.0]
-    foreground, background = keep_rates(q, confidence_mask(q, 0.8, 0.95))
+    m = confidence_mask(q, 0.8, 0.95)
+    foreground, background = keep_rates(q, m, torch.ones_like(m))
     assert float(foreground) == pytest.approx(1 / 2)
     assert float(background) == pytest.approx(1 / 3)
+    inside = torch.tensor([0.0, 1.0, 0.0, 1.0, 1.0]).view(1, 1, 1, 5)  # the others belong to no image
+    assert [float(rate) for rate in keep_rates(q, m * inside, inside)] == [0.0, 0.5]
     three = torch.tensor([[0.96, 0.02, 0.02], [0.9, 0.05, 0.05], [0.1, 0.85, 0.05]]).T.view(1, 3, 1, 3)
     assert confidence_mask(three, 0.8, 0.95).flatten().tolist() == [1.0, 0.0, 1.0]
 
@@ -64,11 +67,11 @@ def test_confident_pixels_lie_inside_the_view_and_are_counted() -> None:
     kappas = {"kappa_foreground": 0.8, "kappa_background": 0.95}
     by_probability, kept = confident_pixels(q, valid, semi_params(confidence="probability", **kappas), samples)
     assert by_probability.flatten().tolist() == [1.0, 0.0, 0.0, 0.0, 1.0]
-    assert {n: float(v) for n, v in kept.items()} == pytest.approx({"keep_foreground": 1 / 3, "keep_background": 0.5})
+    assert {n: float(v) for n, v in kept.items()} == pytest.approx({"keep_foreground": 0.5, "keep_background": 0.5})
     agreement = semi_params(confidence="agreement", **kappas)
     agreed, kept = confident_pixels(q, valid, agreement, samples)
     assert agreed.flatten().tolist() == [1.0, 0.0, 1.0, 1.0, 0.0]
-    assert {n: float(v) for n, v in kept.items()} == pytest.approx({"keep_foreground": 2 / 3, "keep_background": 0.5})
+    assert {n: float(v) for n, v in kept.items()} == pytest.approx({"keep_foreground": 1.0, "keep_background": 0.5})
     without, _ = confident_pixels(q, valid, agreement)  # where nothing was sampled, the probability decides
     assert torch.equal(without, by_probability)
 

@@ -267,7 +267,13 @@ def test_dice_by_call_by_hand():
     calls = np.zeros((2, 2, 1, 4, 4), np.float32)
     calls[0, 0, 0, :1] = 0.9
     calls[0, 1, 0, :2] = 0.9
-    assert dice_by_call(calls, labels, ["lesion"]) == {"lesion": [pytest.approx(2 / 3), 1.0]}
+    whole = {"inner_top": "0", "inner_left": "0", "inner_height": "4", "inner_width": "4"}
+    cases = [whole, whole]
+    assert dice_by_call(calls, labels, cases, ["lesion"]) == {"lesion": [pytest.approx(2 / 3), 1.0]}
+    # of a letterbox the padding (its lower rows) does not count, whatever is predicted there
+    calls[0, :, 0, 3] = 0.9
+    cases[0] = {**whole, "inner_height": "3"}
+    assert dice_by_call(calls, labels, cases, ["lesion"]) == {"lesion": [pytest.approx(2 / 3), 1.0]}
 
 
 def test_numbers_of_nothing():

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.runtime.errors import ParamsError
+from pipelines.study.compare import check_rows
 from pipelines.study.render import flat_rows, markdown
 from pipelines.study.table import build_table
 from tests.support.study_world import by_label, case_row, open_study, rows_of, table_of
@@ -69,6 +70,10 @@ def test_modes_are_rows_and_are_compared_with_the_same_mode_or_the_primary_one(t
     assert [row["mode"] for row in table["rows"]] == ["direct", "refine", "direct"]
     assert [row["gain"] and round(row["gain"]["dice"]["mean"], 6) for row in table["rows"]] == [None, 0.2, 0.05]
     assert [round(record["gain"]["dice"]["mean"], 6) for record in table["comparisons"]] == [0.2, 0.15]
+    assert table["families"]["reference"] == {"planned": 1, "there": 1}  # of the primary mode, as if it were not run
+    assert [row["gain"] and row["gain"]["dice"]["p"] is not None for row in table["rows"]] == [None, True, False]
+    (direct,) = [line for line in markdown(table).splitlines() if line.startswith("| crossdiff | real | direct")]
+    assert direct.endswith("+0.050 (+0.050 to +0.050) |  |")
 
 
 def test_a_comparison_of_what_is_not_run_says_so(tmp_path: Path) -> None:
@@ -83,6 +88,19 @@ def test_a_selector_that_means_several_rows_is_refused(tmp_path: Path) -> None:
     study, jobs = open_study(tmp_path, grids=[one, two], compare=[[{"arm": "real"}, {"arm": "control"}]])
     with pytest.raises(ParamsError, match="means several rows"):
         build_table(study, jobs, {"jobs": {}, "calls": {}}, tmp_path)
+
+
+def test_a_table_that_could_not_be_made_is_refused_beforehand(tmp_path: Path) -> None:
+    one = {"axes": {"arm": ["real"], "seed": [0]}}
+    two = {"axes": {"arm": ["control"], "split.seed": [1, 2], "seed": [0]}}
+    with pytest.raises(ParamsError, match="means several rows"):
+        check_rows(*open_study(tmp_path, grids=[one, two], reference={"arm": "control"}))
+    splits = {"0": {"seed": 0, "split.seed": 0}, "1": {"seed": 1, "split.seed": 1}}
+    grids = [{"axes": {"arm": ["real"], "seed": splits}}]
+    with pytest.raises(ParamsError, match=r"seed=1: split\.seed: expected 0 as in seed 0, found 1: a row has the same"):
+        check_rows(*open_study(tmp_path, grids=grids))
+    bundles = {"0": {"seed": 0, "scales.full.sample.seed": 0}, "1": {"seed": 1, "scales.full.sample.seed": 1}}
+    check_rows(*open_study(tmp_path, grids=[{"axes": {"arm": ["real"], "seed": bundles}}]))
 
 
 def test_reasons_stand_where_a_gain_is_missing(tmp_path: Path) -> None:
@@ -128,6 +146,15 @@ def test_a_gain_of_fewer_seeds_than_its_row_says_so(tmp_path: Path) -> None:
     (real,) = [line for line in lines if line.startswith("| real")]
     assert "+0.100 (+0.100 to +0.100), 1 seed |" in real
     assert any(line.startswith("Rows of one seed") for line in lines)
+    assert any(line.startswith("Bounds of two or three seeds are too narrow") for line in lines)
+
+
+def test_a_gain_of_fewer_seeds_than_its_reference_says_so(tmp_path: Path) -> None:
+    study, jobs = open_study(tmp_path, reference={"arm": "supervised"})
+    results = by_label(jobs, supervised_0=rows_of(0.5), supervised_1=rows_of(0.3), real_0=rows_of(0.6))
+    lines = markdown(table_of(tmp_path, study, jobs, results)).splitlines()
+    (real,) = [line for line in lines if line.startswith("| real")]
+    assert "+0.100 (+0.100 to +0.100), 1 seed |" in real
 
 
 def test_holm_counts_what_is_planned_and_not_there_yet(tmp_path: Path) -> None:

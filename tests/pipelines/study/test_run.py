@@ -93,6 +93,7 @@ def test_a_signal_ends_the_children_with_a_checkpoint(project: Path, number: int
         process.send_signal(number)
         printed = process.communicate(timeout=40)[0]  # the stages would sleep for 60 s
     assert process.returncode == expected
+    assert "a second signal ends them at once" in printed
     assert "the same command goes on from here" in printed
     assert len(events(project, "checkpoint")) == 2
     assert not list((project / "studies").rglob("failed.json"))
@@ -190,6 +191,21 @@ def test_what_was_made_from_lost_bytes_is_made_again(project: Path) -> None:
     assert "3 of 4 calls are to be run" in printed
     assert stages(events(project, "end")) == {"prepare": 2, "split": 2, "segment": 2, "evaluate": 2}
     assert "0 of 4 calls are to be run" in run_study(project, "run", str(study))[1]
+
+
+def test_a_result_of_other_bytes_than_are_there_now_is_made_again_in_the_same_run(project: Path) -> None:
+    study = write_study(project, grids=[{"axes": {"arm": ["supervised"], "seed": [0]}}])
+    assert run_study(project, "run", str(study))[0] == 0
+    store = project / "studies" / "toy" / "store"
+    shutil.rmtree(next(store.glob("segment-*")))
+    (project / "orders" / "salt").write_text("other bytes this time")
+    views = {"one": {"evaluate.views": 1}, "three": {"evaluate.views": 3}}
+    write_study(project, grids=[{"axes": {"views": views, "arm": ["supervised"], "seed": [0]}}])
+    code, printed = run_study(project, "run", str(study))
+    assert code == 0, printed
+    assert "2 of 5 calls are to be run" in printed
+    assert stages(events(project, "end")) == {"prepare": 1, "split": 1, "segment": 2, "evaluate": 3}
+    assert "0 of 5 calls are to be run" in run_study(project, "run", str(study))[1]
 
 
 def test_a_failed_call_sinks_what_needs_it_and_no_more(project: Path) -> None:

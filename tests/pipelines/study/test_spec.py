@@ -160,7 +160,12 @@ GRID = {"axes": {"arm": ["real"], "seed": [0]}}
         ),
         ({"grids": [{"axes": {"mode": {"x": {}}, **GRID["axes"]}}]}, "an axis cannot be named 'mode'"),
         ({"grids": [{"axes": {"dice_mean": {"x": {}}, **GRID["axes"]}}]}, "an axis cannot be named 'dice_mean'"),
-        ({"pool": "fold"}, "pool: no axis is named 'fold'"),
+        ({"pool": "fold"}, "pool: expected an axis to put together, found 'fold'; the nearest is 'arm'"),
+        (
+            {"pool": "fold", "grids": [{"axes": {"seed": [0]}, "set": {"arm": "real"}}]},
+            "pool: expected an axis to put together, found 'fold'; there is none but seed",
+        ),
+        ({"metrics": ["dice", "dice"]}, "metrics: expected each once, found ['dice', 'dice']"),
         ({"metrics": ["dise"]}, "metrics: unknown metric 'dise'; the nearest known one is 'dice'"),
     ],
 )

@@ -70,7 +70,7 @@ def test_what_was_made_from_other_inputs_than_those_that_are_there_is_not_done(t
 def test_a_damaged_record_counts_as_an_attempt_that_nobody_measured(tmp_path: Path) -> None:
     store.note_start(tmp_path, {})
     (tmp_path / "seconds.json").write_text("{")
-    store.note_end(tmp_path, 2.0, 1.0)
+    store.note_end(tmp_path, 2.0, 1.0, done=True)
     found = store.read_seconds(tmp_path)
     assert (found["wall"], found["unmeasured"], found["open"]) == (2.0, 1, False)
     (tmp_path / "failed.json").write_text("{")
@@ -79,17 +79,24 @@ def test_a_damaged_record_counts_as_an_attempt_that_nobody_measured(tmp_path: Pa
 
 def test_seconds_add_up_and_a_lost_attempt_is_counted(tmp_path: Path) -> None:
     store.note_start(tmp_path, {"cpu": "x"})
-    store.note_end(tmp_path, 10.0, 4.0)
+    store.note_end(tmp_path, 10.0, 4.0, done=False)
     store.note_start(tmp_path, {"cpu": "x"})  # killed with the study: no end
     store.note_start(tmp_path, {"cpu": "y"})
-    store.note_end(tmp_path, 2.5, 1.0)
-    assert store.read_seconds(tmp_path) == {
-        "wall": 12.5,
-        "cpu": 5.0,
-        "unmeasured": 1,
-        "open": False,
-        "hardware": {"cpu": "y"},
-    }
+    store.note_end(tmp_path, 2.5, 1.0, done=True)
+    facts = {"unmeasured": 1, "open": False, "done": True, "hardware": {"cpu": "y"}}
+    assert store.read_seconds(tmp_path) == {"wall": 12.5, "cpu": 5.0, **facts}
+
+
+def test_what_is_made_again_after_it_was_done_is_counted_anew(tmp_path: Path) -> None:
+    store.note_start(tmp_path, {})
+    store.note_start(tmp_path, {})
+    store.note_end(tmp_path, 10.0, 4.0, done=True)
+    store.note_start(tmp_path, {})  # its output has been lost
+    store.note_end(tmp_path, 3.0, 1.0, done=False)
+    store.note_start(tmp_path, {})
+    store.note_end(tmp_path, 8.0, 3.0, done=True)
+    found = store.read_seconds(tmp_path)
+    assert (found["wall"], found["cpu"], found["unmeasured"]) == (11.0, 4.0, 0)
 
 
 def test_a_new_attempt_forgets_the_failure(tmp_path: Path) -> None:

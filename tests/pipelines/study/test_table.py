@@ -38,12 +38,15 @@ def test_the_minutes_until_a_validation_dice(tmp_path: Path) -> None:
     curves = {"supervised_0": [0.4, 0.74], "real_0": [0.8, 0.7, 0.7, 0.9], "real_1": [0.7, 0.75]}
     table = table_of(tmp_path, study, jobs, results, curves=curves)
     never, both = (row["training"]["reached"] for row in table["rows"])
-    assert never == {"cells": 0, "of": 1, "wall_minutes": None, "cpu_minutes": None}
+    assert never == {"cells": 0, "of": 1, "unmeasured": 0, "wall_minutes": None, "cpu_minutes": None}
     # 2 minutes (1 of the CPU): after a quarter of real_0, at the end of real_1
-    assert both == {"cells": 2, "of": 2, "wall_minutes": pytest.approx(1.25), "cpu_minutes": pytest.approx(0.625)}
+    minutes = {"wall_minutes": pytest.approx(1.25), "cpu_minutes": pytest.approx(0.625)}
+    assert both == {"cells": 2, "of": 2, "unmeasured": 0, **minutes}
     lines = [line for line in markdown(table).splitlines() if line.startswith("|")]
     assert lines[0].endswith("| training, min (CPU) | until Dice 0.75 |")
     assert [line.split("|")[-2].strip() for line in lines[2:]] == ["never", "1.2 (0.6)"]
+    lost = table_of(tmp_path / "lost", study, jobs, results, curves=curves, seconds={"unmeasured": 1})
+    assert "| at least 1.2 (0.6) |" in markdown(lost)
     columns, (_, flat) = flat_rows(table)
     assert (flat["reached_cells"], flat["reached_wall_minutes"]) == (2, pytest.approx(1.25))
     assert set(flat) == set(columns)
@@ -95,7 +98,7 @@ def test_seeds_of_other_images_are_damaged(tmp_path: Path) -> None:
     row = table_of(tmp_path, study, jobs, results)["rows"][1]
     assert (row["done"], row["metrics"]["dice"]["mean"]) == (1, pytest.approx(0.55))
     assert row["missing"] == {
-        "arm=real seed=1": "damaged: its test images are not those of seed 0; run the study again"
+        "arm=real seed=1": "damaged: its test images are not those of seed 0; see its split and its data"
     }
 
 
