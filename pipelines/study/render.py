@@ -47,7 +47,9 @@ def _below(table: Record) -> Iterator[str]:
             "Rows of one seed: their bounds are over groups alone; what another training changes is not known."
         )
     if any(row["done"] in (2, 3) for row in shown):
-        notes.append("Bounds of two or three seeds are too narrow (docs/study.md has by how much).")
+        notes.append(
+            "Bounds of two or three seeds are too narrow where trainings differ as patients do (docs/study.md)."
+        )
     if any(row["lesion_free"] for row in shown):
         notes.append(
             "Lesion-free: test images without a lesion; false lesion: the share of them (and of the seeds) with a "

@@ -107,7 +107,8 @@ def read_seconds(root: Path) -> dict[str, Any]:
         found = read_json(root / SECONDS)
     except ArtifactError:
         found = {}
-    return found if isinstance(found, dict) and NOTHING.keys() <= found.keys() else {**NOTHING, "unmeasured": 1}
+    measured = isinstance(found, dict) and {"wall", "cpu", "unmeasured", "open"} <= found.keys()
+    return {**NOTHING, **found} if measured else {**NOTHING, "unmeasured": 1}
 
 
 def note_failure(root: Path, code: int, reason: str) -> None:
