@@ -1,8 +1,9 @@
 """What the denoiser is good for: `python -m segmentation.diagnose --arm real --seed 0`. No stage: nothing hangs on it.
 
 Compares, image by image, the direct head with the refiner at several starts and numbers of calls, the sampler from pure
-noise and the ensemble. By default on the *unlabeled images of the train part*: their pseudo-labels are what the
-denoiser is to repair, and their masks, which this arm's training never saw, are read for this diagnosis alone.
+noise and the ensemble; and with the refiner that starts from the true mask, which bounds what any start could win. By
+default on the *unlabeled images of the train part*: their pseudo-labels are what the denoiser is to repair, and their
+masks, which this arm's training never saw, are read for this diagnosis alone.
 `--from FOLDER` starts the same refiner from the masks of another segmenter too. Prints a table and writes
 results/diagnosis/<arm>-<seed>-<rows>.json (with --from: ...-from-<its folder>.json).
 """

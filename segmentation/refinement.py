@@ -26,7 +26,7 @@ from segmentation.system import System
 STARTS, CALLS = (200, 400, 600), (1, 3)  # thousandths of T; calls of the denoiser
 DRAWS = 2000  # of the intervals over groups
 BATCH = 16
-DIRECT, OTHER = "direct", "from"
+DIRECT, OTHER, TRUTH = "direct", "from", "true mask"
 
 
 @runtime_checkable
@@ -75,11 +75,19 @@ def refine_name(start: int, calls: int) -> str:
 
 
 def candidates(
-    system: System, refiner: Refiner, other: System | None, images: Tensor, names: list[str], seeds: int
+    system: System,
+    refiner: Refiner,
+    other: System | None,
+    images: Tensor,
+    truth: Tensor,
+    names: list[str],
+    seeds: int,
 ) -> dict[str, Tensor]:
     """All ways of prediction: name -> samples (seeds, B, K, H, W), (1, ...) where `predict` gives their mean alone.
 
-    With another segmenter its own prediction is `from`, and those that start there are named "from: ...".
+    Those that start from truth (B, K, H, W), the mask itself, are named "true mask: ...": no estimate could be better,
+    so they say what any start could win. With another segmenter its own prediction is `from`, and those that start
+    there are named "from: ...".
     """
     own = system.config.mask_diffusion
 
@@ -91,6 +99,8 @@ def candidates(
     table = {DIRECT: direct, "fast": mode("fast")}
     table |= refined(refiner, own.T, images, direct[0], seeds, names)
     table["ensemble"] = mode("ensemble")
+    best = refined(refiner, own.T, images, truth, seeds, names)
+    table |= {f"{TRUTH}: {name}": samples for name, samples in best.items()}
     if other is not None:
         d = other.config.mask_diffusion
         p = predict_any_size(other, images, steps=d.steps, seeds=d.seeds, mode=d.mode, case_ids=names).probability
@@ -106,6 +116,12 @@ def batches(material: Material, device: torch.device | str) -> Iterator[tuple[li
         rows = material.rows[first : first + BATCH]
         pixels = torch.from_numpy(np.asarray(material.prepared.images[rows])).to(device).float()[:, None] / 255.0
         yield rows, pixels, [material.prepared.cases[row]["case"] for row in rows]
+
+
+def one_hot(labels: np.ndarray, classes: int) -> Tensor:
+    """Label maps (B, H, W) as what a perfect network would say: (B, K, H, W) in {0, 1}, K = 1 without a background."""
+    wanted = [1] if classes == 1 else range(classes)
+    return torch.from_numpy(np.stack([labels == index for index in wanted], axis=1).astype(np.float32))
 
 
 def dice_of(samples: np.ndarray, target: np.ndarray, inner: tuple[slice, slice], index: int) -> np.ndarray:
@@ -137,9 +153,10 @@ def diagnose(
     known = dict(zip(material.rows, material.groups, strict=True))
     done = 0
     for rows, images, names in batches(material, device):
+        truth = one_hot(np.asarray(material.prepared.labels[rows]), system.config.classes).to(device)
         found = {
             name: samples.float().cpu().numpy()
-            for name, samples in candidates(system, refiner, other, images, names, seeds).items()
+            for name, samples in candidates(system, refiner, other, images, truth, names, seeds).items()
         }
         for place, row in enumerate(rows):
             target = np.asarray(material.prepared.labels[row])
@@ -178,15 +195,3 @@ def interval(values: np.ndarray, groups: Sequence[str], stream: str) -> dict[str
     """Mean and its 95% interval over groups."""
     found = group_interval(values, groups, DRAWS, numpy_generator_for(0, f"diagnose/{stream}"))
     return {"mean": found.mean, "low": found.low, "high": found.high}
-
-
-def lines(found: Mapping[str, Any]) -> list[str]:
-    """One class's numbers as a table for the terminal."""
-    text = [f"{'prediction':<28} {'Dice':>6}  {'95% interval':<16} {'one seed':>8} {'sd':>6}  gain"]
-    for name, entry in found["methods"].items():
-        score, gain = entry["dice"], entry.get("gain")
-        single = f"{entry['one_seed']:8.4f} {entry['seed_sd']:6.4f}" if "one_seed" in entry else " " * 15
-        difference = f"{gain['mean']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})" if gain else ""
-        span = f"{score['low']:.4f} to {score['high']:.4f}"
-        text.append(f"{name:<28} {score['mean']:6.4f}  {span:<16} {single}  {difference}".rstrip())
-    return text

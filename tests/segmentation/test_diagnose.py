@@ -73,7 +73,7 @@ def test_the_unlabeled_images_and_their_table(root: Path, capsys: pytest.Capture
     assert found["segmenter"] == read_manifest(root / "models" / "segmenter" / "supervised-0").sha256
     lesion = found["foreground"]["lesion"]
     assert (lesion["images"], lesion["groups"]) == (3, 3)  # c3, c4, c5
-    assert len(lesion["methods"]) == 9
+    assert len(lesion["methods"]) == 9 + 6
     assert "lesion: 3 of 4 images (unlabeled) in 3 groups" in said.out
     for name, entry in lesion["methods"].items():
         assert f"{name} " in said.out
@@ -104,7 +104,7 @@ def test_started_from_another_segmenter(root: Path) -> None:
     found = read_json(root / "results" / "diagnosis" / "supervised-0-unlabeled-from-control-0.json")
     assert found["from"]["segmenter"] == read_manifest(other).sha256
     methods = found["foreground"]["lesion"]["methods"]
-    assert len(methods) == 9 + 7
+    assert len(methods) == 9 + 6 + 7
     refined = methods["from: refine 400, 3 calls"]
     expected = refined["dice"]["mean"] - methods["from"]["dice"]["mean"]
     assert refined["gain"]["mean"] == pytest.approx(expected)

@@ -11,7 +11,17 @@ import torch
 
 from pipelines.datasets.case import Prepared
 from segmentation import refinement
-from segmentation.refinement import Material, Refiner, candidates, diagnose, dice_of, refined, starts_of, summarize
+from segmentation.refinement import (
+    Material,
+    Refiner,
+    candidates,
+    diagnose,
+    dice_of,
+    one_hot,
+    refined,
+    starts_of,
+    summarize,
+)
 from tests.support.refiner import StubRefiner
 from tests.support.segmenter import make_system
 
@@ -82,9 +92,13 @@ def test_starts_are_thousandths() -> None:
 
 def test_what_is_asked_of_the_system() -> None:
     system = StubRefiner()
-    found = candidates(system, system, None, torch.zeros(2, 1, 32, 32), ["x", "y"], 3)
-    assert list(found) == ["direct", "fast", *REFINED, "ensemble"]
-    assert {name: len(samples) for name, samples in found.items() if len(samples) != 1} == dict.fromkeys(REFINED, 3)
+    blank = torch.zeros(2, 1, 32, 32)
+    found = candidates(system, system, None, blank, torch.ones_like(blank), ["x", "y"], 3)
+    best = [f"true mask: {name}" for name in REFINED]
+    assert list(found) == ["direct", "fast", *REFINED, "ensemble", *best]
+    sampled = {name: len(samples) for name, samples in found.items() if len(samples) != 1}
+    assert sampled == dict.fromkeys([*REFINED, *best], 3)
+    assert found["true mask: refine 200, 1 call"].mean() == 1.0  # started at 200 it returns what it was given
     assert [call[1] for call in system.calls if call[0] == "predict"] == ["direct", "fast", "ensemble"]
     assert all(call[3] == 3 for call in system.calls)
     assert {call[1:3] for call in system.calls if call[0] == "refine"} == {
@@ -94,7 +108,7 @@ def test_what_is_asked_of_the_system() -> None:
 
 def test_another_segmenter_predicts_as_it_was_made_to() -> None:
     system, other = StubRefiner(), StubRefiner(mode="quality")
-    found = candidates(system, system, other, torch.ones(1, 1, 32, 32), ["x"], 4)
+    found = candidates(system, system, other, torch.ones(1, 1, 32, 32), torch.zeros(1, 1, 32, 32), ["x"], 4)
     assert list(found)[-7:] == ["from", *(f"from: {name}" for name in REFINED)]
     assert [call[:4] for call in other.calls] == [("predict", "quality", 3, 2)]
     assert found["from: refine 200, 1 call"].mean() == 1.0  # odd starts return what they were given: all of it
@@ -117,10 +131,18 @@ def test_gains_of_a_refiner_whose_masks_are_known() -> None:
     assert methods["fast"]["gain"]["mean"] == pytest.approx(-2 / 3)
     assert methods["ensemble"]["dice"]["mean"] == 1.0
     assert methods["refine 200, 1 call"]["gain"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    perfect = methods["true mask: refine 200, 1 call"]
+    assert (perfect["dice"]["mean"], perfect["gain"]["mean"]) == (1.0, pytest.approx(1 / 3))  # over the direct head
     better = methods["refine 400, 1 call"]
     assert better["dice"]["mean"] == 1.0  # two seeds: p = 0.5 on the half that one of them found
     assert better["one_seed"] == pytest.approx((1 + 2 / 3) / 2)
     assert better["gain"]["low"] == pytest.approx(1 / 3)
+
+
+def test_a_true_mask_as_a_network_would_say_it() -> None:
+    labels = np.array([[[0, 1, 2]]], np.uint8)
+    assert one_hot(labels, 1).tolist() == [[[[0.0, 1.0, 0.0]]]]
+    assert one_hot(labels, 3).tolist() == [[[[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]], [[0.0, 0.0, 1.0]]]]
 
 
 def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
