@@ -131,13 +131,13 @@ def load_other(
 
 def lines(found: Mapping[str, Any]) -> list[str]:
     """One class's numbers as a table for the terminal."""
-    text = [f"{'prediction':<26} {'Dice':>6}  {'95% interval':<17} {'one seed':>8} {'sd':>6}  gain, 95% interval"]
+    text = [f"{'prediction':<30} {'Dice':>6}  {'95% interval':<17} {'one seed':>8} {'sd':>6}  gain, 95% interval"]
     for name, entry in found["methods"].items():
         score, gain = entry["dice"], entry.get("gain")
         span = f"{score['low']:.4f} to {score['high']:.4f}"
         single = f"{entry['one_seed']:8.4f} {entry['seed_sd']:6.4f}" if "one_seed" in entry else " " * 15
         difference = f"{gain['mean']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})" if gain else ""
-        text.append(f"{name:<26} {score['mean']:6.4f}  {span:<17} {single}  {difference}".rstrip())
+        text.append(f"{name:<30} {score['mean']:6.4f}  {span:<17} {single}  {difference}".rstrip())
     return text
 
 
