@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw
 from pipelines import demo
 from pipelines.flows import dvc
 from pipelines.flows.dvc import Outcome
+from pipelines.runtime.artifacts import read_json
 from tests.support.workspaces import make_smoke, project_environment, smoke_params, tree_hashes
 
 pytestmark = pytest.mark.e2e
@@ -158,6 +159,21 @@ def test_a_swapped_dataset_and_back_runs_nothing_again(smoke, edit_params):
     outcomes = dvc.repro(smoke)
     assert Outcome.RAN not in outcomes.values()
     assert outcomes["prepare"] is outcomes["split"] is Outcome.RESTORED
+    assert tree_hashes(smoke, *OUTPUTS) == before
+
+
+def test_another_system_by_one_line_and_back(smoke, edit_params):
+    """The default one: the workspace has the other, which has more parts."""
+    before = tree_hashes(smoke, *OUTPUTS)
+    edit_params(lambda tree: tree["segmenter"].update(system="unet"))
+    outcomes = dvc.repro(smoke)
+    ran = {name for name, outcome in outcomes.items() if outcome is Outcome.RAN}
+    assert ran == SEGMENTER | EVALUATION | {"report"}
+    for arm in ("supervised-0", "both-0"):
+        assert read_json(smoke / "models/segmenter" / arm / "config.json")["system"] == "unet"
+        assert list(read_json(smoke / "results" / arm / "metrics.json")["modes"]) == ["direct"]
+    edit_params(lambda tree: None)
+    assert Outcome.RAN not in dvc.repro(smoke).values()
     assert tree_hashes(smoke, *OUTPUTS) == before
 
 
