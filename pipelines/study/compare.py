@@ -16,8 +16,6 @@ from pipelines.study.statistics import gain, holm
 
 Record = dict[str, Any]
 View = tuple[str, str]  # mode, foreground class
-
-
 TEST_IMAGES = ("split", "dataset", "datasets")  # blocks of params that say which images are scored
 
 
